@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of `kvring attention` share: one job, n ranks. */
+#ifndef KVR_CLI_ATTENTION_H
+#define KVR_CLI_ATTENTION_H
+
+#include <stdatomic.h>
+
+#include "cli/launch.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "cli/safetensors.h"
+#include "kvring/attention.h"
+
+enum partition { PARTITION_CONTIGUOUS, PARTITION_ZIGZAG };
+
+struct attention_options {
+	const char *input_path, *output_path;
+	uint32_t n, threads, slots;
+	bool causal, verify, json, f32_output;
+	float scale; /* 0: the library's default */
+	enum partition partition;
+	uint64_t chunk_bytes;
+	const char *transport; /* NULL: the best */
+	double timeout_seconds;
+};
+
+/* ------------------------------------------------------- input, output */
+
+/* q, k and v, checked against each other. */
+struct attention_input {
+	struct safetensors file;
+	enum kvr_dtype dtype;
+	uint64_t tokens;
+	uint32_t q_heads, kv_heads, head_dim, value_dim;
+	uint64_t q_offset, k_offset, v_offset; /* in the file */
+};
+
+bool attention_input_open(const char *path, struct attention_input *out,
+			  struct complaint *why);
+void attention_input_close(struct attention_input *input);
+
+struct attention_output {
+	struct output file;
+	enum kvr_dtype dtype;
+	uint64_t out_offset, lse_offset; /* in the file */
+	uint64_t bytes;
+};
+
+bool attention_output_open(const struct attention_options *options,
+			   const struct attention_input *input,
+			   struct attention_output *out, struct complaint *why);
+
+/* -------------------------------------------------------------- shards */
+
+/* The rows of one rank. */
+struct shard {
+	struct kvr_range ranges[KVR_ZIGZAG_RANGES];
+	size_t count;
+	uint64_t tokens;
+};
+
+struct shard shard_of(enum partition partition, uint64_t tokens, uint32_t rank,
+		      uint32_t n);
+
+/* The rows of a shard in memory: mapped when they are one piece, else read. */
+struct rows {
+	void *data;
+	void *mapping;
+	size_t mapped;
+};
+
+/*
+ * offset: of row 0 in the file. element: bytes that data must be aligned to.
+ * Returns 0 or an errno.
+ */
+int rows_open(int fd, uint64_t offset, size_t row_bytes, size_t element,
+	      const struct shard *shard, struct rows *out);
+
+/* Empty ones, to be written. */
+int rows_allocate(size_t bytes, struct rows *out);
+void rows_close(struct rows *rows);
+
+/* --------------------------------------------------------------- ranks */
+
+struct rank_step {
+	uint64_t asked_ns, ready_ns, released_ns;
+};
+
+/* Written by the rank, read by the command when it has ended. Shared. */
+struct rank_report {
+	_Atomic uint32_t blocks; /* done so far, for the progress bar */
+	bool complete;
+	enum kvr_status status; /* why it failed */
+	uint32_t blame, step;
+	char text[512];
+	char kernel[32], transport_in[16], transport_out[16];
+	uint64_t tokens;
+	uint64_t bytes_received, bytes_sent;
+	uint64_t wall_ns, exposed_ns, compute_ns;
+	uint64_t pss_bytes;
+	uint32_t steps;
+};
+
+struct attention_job {
+	const struct attention_options *options;
+	const struct attention_input *input;
+	const struct attention_output *output;
+	struct kvr_plan_desc desc;   /* without ranges */
+	size_t slot_bytes;	     /* the largest block of any rank */
+	struct progress_bar bar;     /* over report->blocks */
+	struct rank_report *reports; /* n */
+	struct rank_step *steps;     /* n x n: of rank r from r * n on */
+};
+
+/* A launch_job.rank; arg is the attention_job. */
+int attention_rank(void *arg, uint32_t rank);
+
+/* -------------------------------------------------------------- verify */
+
+struct verification {
+	uint64_t rows, of_rows;
+	double out_max, out_relative, out_worst_row, lse_max;
+	double out_limit, row_limit, lse_limit;
+	uint64_t not_finite; /* values that are not and should be */
+	uint64_t undefined;  /* not finite by the oracle either */
+	bool passed;
+};
+
+/*
+ * Compares what the ranks wrote with the oracle. *interrupted: the signal
+ * that ended it early, or 0.
+ */
+bool verify_attention(const struct attention_job *job, struct verification *out,
+		      int *interrupted, struct complaint *why);
+
+/* -------------------------------------------------------------- result */
+
+struct attention_result {
+	const struct attention_job *job;
+	double wall_seconds; /* start of the first rank to end of the last */
+	const struct verification *verification; /* NULL: not asked for */
+};
+
+/* Billions of floating-point operations: 2 per multiply-add. */
+double attention_gflop(const struct attention_job *job);
+
+/* The slowest rank's pass. */
+double attention_ring_seconds(const struct attention_job *job);
+
+/*
+ * Of the time that a rank computed or waited, the percentage that it
+ * computed: 100 when every transfer hid behind computing. -1: it did neither.
+ */
+double attention_overlap(const struct rank_report *report);
+
+#endif

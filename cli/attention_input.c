@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/attention.h"
+
+#define DIM_MAX 256
+
+/* Of a type we compute with, three axes, not empty. */
+static bool check_tensor(const char *path, const struct safetensors_tensor *t,
+			 struct complaint *why)
+{
+	size_t i;
+
+	if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "BF16"))
+		return complain(why,
+				"%s: tensor '%s' is %s; convert it to F32 "
+				"or BF16",
+				path, t->name, t->dtype);
+	if (t->rank != 3)
+		return complain(why,
+				"%s: tensor '%s' has %zu axes; make it "
+				"[tokens, heads, dim]",
+				path, t->name, t->rank);
+	for (i = 0; i < 3; i++)
+		if (t->shape[i] == 0)
+			return complain(why,
+					"%s: tensor '%s' is empty; give "
+					"at least one token, head and "
+					"element",
+					path, t->name);
+	if (t->shape[1] > UINT32_MAX)
+		return complain(why,
+				"%s: tensor '%s' has %" PRIu64 " heads; "
+				"make it [tokens, heads, dim]",
+				path, t->name, t->shape[1]);
+	if (t->shape[2] > DIM_MAX)
+		return complain(why,
+				"%s: tensor '%s' has a head dimension of "
+				"%" PRIu64 "; at most %d is supported",
+				path, t->name, t->shape[2], DIM_MAX);
+	return true;
+}
+
+/* One of q, k, v; NULL with *why filled in. */
+static const struct safetensors_tensor *find(const char *path,
+					     const struct safetensors *file,
+					     const char *name,
+					     struct complaint *why)
+{
+	const struct safetensors_tensor *t = safetensors_find(file, name);
+
+	if (!t)
+		complain(why, "%s: has no tensor '%s'; it must hold q, k and v",
+			 path, name);
+	return t && check_tensor(path, t, why) ? t : NULL;
+}
+
+static bool same(const char *path, const struct safetensors_tensor *a,
+		 const struct safetensors_tensor *b, size_t axis,
+		 const char *what, struct complaint *why)
+{
+	return a->shape[axis] == b->shape[axis] ||
+	       complain(why,
+			"%s: '%s' has %" PRIu64 " %s, '%s' %" PRIu64
+			"; they must be equal",
+			path, a->name, a->shape[axis], what, b->name,
+			b->shape[axis]);
+}
+
+static bool check_together(const char *path, const struct safetensors_tensor *q,
+			   const struct safetensors_tensor *k,
+			   const struct safetensors_tensor *v,
+			   struct complaint *why)
+{
+	if (strcmp(q->dtype, k->dtype) || strcmp(q->dtype, v->dtype))
+		return complain(why,
+				"%s: q is %s, k %s, v %s; convert them to "
+				"one type",
+				path, q->dtype, k->dtype, v->dtype);
+	if (!same(path, q, k, 0, "tokens", why) ||
+	    !same(path, k, v, 0, "tokens", why) ||
+	    !same(path, k, v, 1, "heads", why) ||
+	    !same(path, q, k, 2, "elements per head", why))
+		return false;
+	if (q->shape[1] % k->shape[1] != 0)
+		return complain(why,
+				"%s: q's %" PRIu64 " heads cannot share "
+				"k's %" PRIu64 "; make the former a "
+				"multiple of the latter",
+				path, q->shape[1], k->shape[1]);
+	return true;
+}
+
+bool attention_input_open(const char *path, struct attention_input *out,
+			  struct complaint *why)
+{
+	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
+	struct safetensors file;
+
+	if (!safetensors_open(path, &file, why))
+		return false;
+	q = find(path, &file, "q", why);
+	if (q)
+		k = find(path, &file, "k", why);
+	if (k)
+		v = find(path, &file, "v", why);
+	if (!v || !check_together(path, q, k, v, why)) {
+		safetensors_close(&file);
+		return false;
+	}
+	*out = (struct attention_input){
+		.file = file,
+		.dtype = strcmp(q->dtype, "F32") ? KVR_BF16 : KVR_F32,
+		.tokens = q->shape[0],
+		.q_heads = (uint32_t)q->shape[1],
+		.kv_heads = (uint32_t)k->shape[1],
+		.head_dim = (uint32_t)q->shape[2],
+		.value_dim = (uint32_t)v->shape[2],
+		.q_offset = file.data_start + q->begin,
+		.k_offset = file.data_start + k->begin,
+		.v_offset = file.data_start + v->begin,
+	};
+	return true;
+}
+
+void attention_input_close(struct attention_input *input)
+{
+	safetensors_close(&input->file);
+}
+
+bool attention_output_open(const struct attention_options *options,
+			   const struct attention_input *in,
+			   struct attention_output *out, struct complaint *why)
+{
+	bool f32 = options->f32_output || in->dtype == KVR_F32;
+	/* lse first: both are then aligned whatever their sizes. */
+	struct safetensors_spec specs[2] = {
+		{.name = "lse",
+		 .dtype = "F32",
+		 .rank = 2,
+		 .shape = {in->q_heads, in->tokens}},
+		{.name = "out",
+		 .dtype = f32 ? "F32" : "BF16",
+		 .rank = 3,
+		 .shape = {in->tokens, in->q_heads, in->value_dim}}};
+	size_t head_bytes;
+	uint64_t total;
+	bool ok = false;
+	void *head;
+
+	if (!safetensors_head(specs, 2, &head, &head_bytes, &total, why))
+		return false;
+	if (!output_open(options->output_path, total, in->file.fd, &out->file,
+			 why))
+		goto out_free;
+	if (!write_all(out->file.fd, head, head_bytes, 0)) {
+		complain(why, "%s: cannot be written; check the disk",
+			 options->output_path);
+		output_abandon(&out->file);
+		goto out_free;
+	}
+	out->dtype = f32 ? KVR_F32 : KVR_BF16;
+	out->lse_offset = specs[0].offset;
+	out->out_offset = specs[1].offset;
+	out->bytes = total;
+	ok = true;
+out_free:
+	free(head);
+	return ok;
+}

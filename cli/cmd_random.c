@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "cli/random.h"
+#include "cli/safetensors.h"
+#include "cli/signals.h"
+
+#define PIECE 65536 /* elements made at a time */
+
+struct random_options {
+	const char *path;
+	uint64_t tokens, q_heads, kv_heads, head_dim, value_dim, seed;
+	bool bf16;
+};
+
+enum key {
+	KEY_TOKENS = 256,
+	KEY_Q_HEADS,
+	KEY_KV_HEADS,
+	KEY_HEAD_DIM,
+	KEY_VALUE_DIM,
+	KEY_DTYPE,
+	KEY_SEED
+};
+
+static const struct argp_option options[] = {
+	{"tokens", KEY_TOKENS, "N", 0, "Make N tokens (required)", 0},
+	{"q-heads", KEY_Q_HEADS, "H", 0, "Give q H heads (required)", 0},
+	{"kv-heads", KEY_KV_HEADS, "G", 0,
+	 "Give k and v G heads, a divisor of H (default: H)", 0},
+	{"head-dim", KEY_HEAD_DIM, "D", 0,
+	 "Make heads of D elements (required)", 0},
+	{"value-dim", KEY_VALUE_DIM, "D", 0,
+	 "Make heads of v of D elements (default: --head-dim)", 0},
+	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default) or bf16", 0},
+	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
+	{0}};
+
+static bool is_bf16(const struct argp_state *state, const char *name)
+{
+	if (strcmp(name, "bf16") && strcmp(name, "f32"))
+		usage_error(state, "--dtype", name, "f32 or bf16");
+	return !strcmp(name, "bf16");
+}
+
+static void check(const struct argp_state *state, struct random_options *o)
+{
+	if (!o->path)
+		usage_missing(state, "the output file");
+	if (o->tokens == 0)
+		usage_missing(state, "--tokens");
+	if (o->q_heads == 0)
+		usage_missing(state, "--q-heads");
+	if (o->head_dim == 0)
+		usage_missing(state, "--head-dim");
+	if (o->kv_heads == 0)
+		o->kv_heads = o->q_heads;
+	if (o->value_dim == 0)
+		o->value_dim = o->head_dim;
+	if (o->q_heads % o->kv_heads == 0)
+		return;
+	say_error("--kv-heads: %llu do not divide %llu query heads; see "
+		  "'%s --help'",
+		  (unsigned long long)o->kv_heads,
+		  (unsigned long long)o->q_heads, state->name);
+	exit(CLI_USAGE);
+}
+
+static error_t parse_size(int key, const char *arg, struct argp_state *state,
+			  struct random_options *o)
+{
+	switch (key) {
+	case KEY_TOKENS:
+		o->tokens = usage_number(state, "--tokens", arg, 1, 1ull << 40);
+		return 0;
+	case KEY_Q_HEADS:
+		o->q_heads = usage_number(state, "--q-heads", arg, 1, 65536);
+		return 0;
+	case KEY_KV_HEADS:
+		o->kv_heads = usage_number(state, "--kv-heads", arg, 1, 65536);
+		return 0;
+	case KEY_HEAD_DIM:
+		o->head_dim = usage_number(state, "--head-dim", arg, 1, 256);
+		return 0;
+	case KEY_VALUE_DIM:
+		o->value_dim = usage_number(state, "--value-dim", arg, 1, 256);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct random_options *o = state->input;
+
+	switch (key) {
+	case KEY_DTYPE:
+		o->bf16 = is_bf16(state, arg);
+		return 0;
+	case KEY_SEED:
+		o->seed = usage_number(state, "--seed", arg, 0, UINT64_MAX);
+		return 0;
+	case ARGP_KEY_ARG:
+		if (o->path)
+			usage_error(state, "argument", arg,
+				    "expected after the output file");
+		o->path = arg;
+		return 0;
+	case ARGP_KEY_SUCCESS:
+		check(state, o);
+		return 0;
+	default:
+		return parse_size(key, arg, state, o);
+	}
+}
+
+static void fill(const struct random_options *o, uint64_t stream,
+		 uint64_t first, size_t count, void *to)
+{
+	float value;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		value = random_normal(o->seed, stream, first + i);
+		if (o->bf16)
+			((uint16_t *)to)[i] = random_to_bf16(value);
+		else
+			((float *)to)[i] = value;
+	}
+}
+
+/* 0, or the signal that came; -1 with errno. */
+static int write_tensor(const struct random_options *o, uint64_t stream,
+			const struct safetensors_spec *spec, int fd)
+{
+	const struct progress_bar bar = progress_bar_begin(spec->name);
+	uint64_t total = spec->shape[0] * spec->shape[1] * spec->shape[2], at;
+	size_t element = o->bf16 ? 2 : 4, count;
+	float piece[PIECE];
+	int code = 0;
+
+	for (at = 0; at < total && code == 0; at += count) {
+		count = total - at < PIECE ? (size_t)(total - at) : PIECE;
+		fill(o, stream, at, count, piece);
+		if (!write_all(fd, piece, count * element,
+			       spec->offset + at * element))
+			code = -1;
+		else
+			code = signals_interrupted();
+		progress_bar_show(&bar, (double)at / (double)total);
+	}
+	progress_bar_end(&bar);
+	return code;
+}
+
+static int write_tensors(const struct random_options *o,
+			 const struct safetensors_spec specs[3], int fd)
+{
+	int code = 0;
+	uint64_t i;
+
+	for (i = 0; i < 3 && code == 0; i++)
+		code = write_tensor(o, i, &specs[i], fd);
+	if (code == 0)
+		return CLI_OK;
+	if (code > 0) {
+		say_error("interrupted by SIG%s; nothing was written",
+			  sigabbrev_np(code));
+		return 128 + code;
+	}
+	say_error("%s: cannot be written: %s; check the disk", o->path,
+		  strerror(errno));
+	return CLI_FAILED;
+}
+
+/* Everything but the head of the file; gives up *output. */
+static int write_file(const struct random_options *o,
+		      const struct safetensors_spec specs[3],
+		      struct output *output)
+{
+	int code = write_tensors(o, specs, output->fd);
+	struct complaint why;
+
+	if (code != CLI_OK) {
+		output_abandon(output);
+		return code;
+	}
+	if (output_commit(output, &why))
+		return CLI_OK;
+	complaint_print(&why);
+	return CLI_FAILED;
+}
+
+static bool open_file(const struct random_options *o,
+		      struct safetensors_spec specs[3], struct output *output,
+		      struct complaint *why)
+{
+	size_t head_bytes;
+	uint64_t total;
+	bool ok = false;
+	void *head;
+
+	if (!safetensors_head(specs, 3, &head, &head_bytes, &total, why))
+		return false;
+	if (!output_open(o->path, total, -1, output, why))
+		goto out_free;
+	ok = write_all(output->fd, head, head_bytes, 0);
+	if (!ok) {
+		complain(why, "%s: cannot be written: %s; check the disk",
+			 o->path, strerror(errno));
+		output_abandon(output);
+	}
+out_free:
+	free(head);
+	return ok;
+}
+
+int cmd_random(int argc, char **argv)
+{
+	static const struct argp argp = {
+		options,
+		parse,
+		"OUTPUT",
+		"Writes a safetensors file of close to normal random q, k and v"
+		" for 'kvring attention'. The same options give the same bytes "
+		"on every machine.\v"
+		"Exit status: 0 done, 1 failed, 2 wrong usage.",
+		0,
+		0,
+		0};
+	struct random_options o = {0};
+	struct output output;
+	struct complaint why;
+
+	argp_parse(&argp, argc, argv, 0, 0, &o);
+
+	const char *type = o.bf16 ? "BF16" : "F32";
+	struct safetensors_spec specs[3] = {
+		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
+		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
+		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0}};
+
+	if (signals_block(&why) && open_file(&o, specs, &output, &why))
+		return write_file(&o, specs, &output);
+	complaint_print(&why);
+	return CLI_FAILED;
+}

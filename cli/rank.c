@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one rank of `kvring attention` does, in a process of its own. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/attention.h"
+
+struct rank {
+	const struct attention_job *job;
+	uint32_t number;
+	struct rank_report *report;
+	struct shard shard;
+	struct kvr_context *context;
+	struct kvr_ring *ring;
+	struct kvr_plan *plan;
+	struct rows q, k, v, out, lse;
+	struct kvr_tensor q_view, k_view, v_view, out_view;
+
+	/* First line of the library's log: what failed, where. */
+	atomic_flag log_taken;
+	atomic_bool log_ready; /* release by log_line, acquire by explain */
+	char log[256];
+};
+
+/* -------------------------------------------------------------- failing */
+
+static void log_line(void *arg, enum kvr_log_level level, const char *line)
+{
+	struct rank *r = arg;
+
+	if (level != KVR_LOG_ERROR || atomic_flag_test_and_set(&r->log_taken))
+		return;
+	snprintf(r->log, sizeof(r->log), "%s", line);
+	atomic_store_explicit(&r->log_ready, true, memory_order_release);
+}
+
+static bool fail(struct rank *r, const char *what, const char *remedy)
+{
+	snprintf(r->report->text, sizeof(r->report->text), "%s; %s", what,
+		 remedy);
+	return false;
+}
+
+static bool fail_system(struct rank *r, const char *what, int error,
+			const char *remedy)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
+	return fail(r, text, remedy);
+}
+
+/* status of the call that does `what`: 0, or the report is filled in. */
+static bool check(struct rank *r, enum kvr_status status, const char *what)
+{
+	struct rank_report *report = r->report;
+	struct kvr_failure failure;
+	const char *detail = "";
+
+	if (status == KVR_OK)
+		return true;
+	report->status = status;
+	report->blame = KVR_RANK_NONE;
+	kvr_failure_init(&failure);
+	if (r->ring && kvr_ring_get_failure(r->ring, &failure) == KVR_OK &&
+	    failure.status != KVR_OK) {
+		report->blame = failure.rank;
+		report->step = failure.step;
+		detail = failure.text;
+	} else if (atomic_load_explicit(&r->log_ready, memory_order_acquire)) {
+		detail = r->log;
+	}
+	/* The library's advice is for programs; the log has better. */
+	snprintf(report->text, sizeof(report->text), "%s: %s: %s", what,
+		 kvr_status_name(status),
+		 *detail ? detail : kvr_status_text(status));
+	return false;
+}
+
+/* ------------------------------------------------------------- progress */
+
+static void on_step(void *arg, uint32_t done, uint32_t total)
+{
+	struct rank_report *report = arg;
+
+	(void)total;
+	atomic_store(&report->blocks, done);
+}
+
+/* ---------------------------------------------------------------- steps */
+
+static bool load(struct rank *r, const char *name, uint64_t offset,
+		 uint32_t heads, uint32_t dim, struct rows *rows,
+		 struct kvr_tensor *view)
+{
+	const struct attention_input *in = r->job->input;
+	size_t element = kvr_dtype_bytes(in->dtype);
+	char what[32];
+	int error = rows_open(in->file.fd, offset, heads * dim * element,
+			      element, &r->shard, rows);
+
+	if (error) {
+		snprintf(what, sizeof(what), "reading its rows of %s", name);
+		return fail_system(r, what, error,
+				   "free memory, or start more ranks with "
+				   "less each");
+	}
+	*view = kvr_tensor_dense(rows->data, in->dtype, r->shard.tokens, heads,
+				 dim);
+	return true;
+}
+
+static bool load_input(struct rank *r)
+{
+	const struct attention_input *in = r->job->input;
+
+	return load(r, "q", in->q_offset, in->q_heads, in->head_dim, &r->q,
+		    &r->q_view) &&
+	       load(r, "k", in->k_offset, in->kv_heads, in->head_dim, &r->k,
+		    &r->k_view) &&
+	       load(r, "v", in->v_offset, in->kv_heads, in->value_dim, &r->v,
+		    &r->v_view);
+}
+
+static bool allocate_output(struct rank *r)
+{
+	const struct attention_input *in = r->job->input;
+	size_t rows = r->shard.tokens * in->q_heads;
+	int error;
+
+	error = rows_allocate(rows * in->value_dim *
+				      kvr_dtype_bytes(r->job->output->dtype),
+			      &r->out);
+	if (!error)
+		error = rows_allocate(rows * sizeof(float), &r->lse);
+	if (error)
+		return fail_system(r, "memory for its output", error,
+				   "free some, or start more ranks with less "
+				   "each");
+	r->out_view =
+		kvr_tensor_dense(r->out.data, r->job->output->dtype,
+				 r->shard.tokens, in->q_heads, in->value_dim);
+	return true;
+}
+
+static bool open_ring(struct rank *r)
+{
+	const struct attention_options *o = r->job->options;
+	struct kvr_context_options context;
+	struct kvr_bootstrap bootstrap;
+	struct kvr_ring_options ring;
+
+	kvr_context_options_init(&context);
+	context.log = log_line;
+	context.log_arg = r;
+	context.log_level = KVR_LOG_ERROR;
+	kvr_ring_options_init(&ring);
+	ring.transport = o->transport;
+	ring.slots = o->slots;
+	ring.chunk_bytes = o->chunk_bytes;
+	ring.lane[0].slot_bytes = r->job->slot_bytes;
+	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
+	if (ring.wait_timeout_ms < ring.peer_timeout_ms)
+		ring.wait_timeout_ms = ring.peer_timeout_ms;
+	return check(r, kvr_context_open(&context, &r->context),
+		     "opening the library") &&
+	       check(r, kvr_bootstrap_from_environment(&bootstrap),
+		     "finding the other ranks") &&
+	       check(r, kvr_ring_open(r->context, &bootstrap, &ring, &r->ring),
+		     "joining the ring");
+}
+
+static bool make_plan(struct rank *r)
+{
+	struct kvr_plan_desc desc = r->job->desc;
+
+	desc.q_ranges = desc.kv_ranges = r->shard.ranges;
+	desc.q_range_count = desc.kv_range_count = r->shard.count;
+	desc.on_step = on_step;
+	desc.on_step_arg = r->report;
+	return check(r, kvr_plan_create(r->ring, &desc, &r->plan),
+		     "agreeing on the plan");
+}
+
+/* k and v are packed first, so that only one copy of them is in memory. */
+static bool compute(struct rank *r)
+{
+	if (!check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
+		   "packing its block"))
+		return false;
+	rows_close(&r->k);
+	rows_close(&r->v);
+	return check(r,
+		     kvr_attention_run(r->plan, &r->q_view, NULL, NULL,
+				       &r->out_view, r->lse.data,
+				       r->shard.tokens),
+		     "computing");
+}
+
+static bool store_range(struct rank *r, const struct kvr_range *range,
+			uint64_t first)
+{
+	const struct attention_output *o = r->job->output;
+	const struct attention_input *in = r->job->input;
+	size_t row =
+		(size_t)in->q_heads * in->value_dim * kvr_dtype_bytes(o->dtype);
+	const float *lse = r->lse.data;
+	uint64_t h;
+
+	if (!write_all(o->file.fd, (uint8_t *)r->out.data + first * row,
+		       range->length * row, o->out_offset + range->start * row))
+		return false;
+	for (h = 0; h < in->q_heads; h++)
+		if (!write_all(o->file.fd, lse + h * r->shard.tokens + first,
+			       range->length * sizeof(float),
+			       o->lse_offset + (h * in->tokens + range->start) *
+						       sizeof(float)))
+			return false;
+	return true;
+}
+
+static bool store(struct rank *r)
+{
+	uint64_t first = 0;
+	size_t i;
+
+	for (i = 0; i < r->shard.count; i++) {
+		if (!store_range(r, &r->shard.ranges[i], first))
+			return fail_system(r, "writing its rows", errno,
+					   "check the disk");
+		first += r->shard.ranges[i].length;
+	}
+	return true;
+}
+
+/* --------------------------------------------------------------- report */
+
+/* Proportional set size: pages shared by m processes count 1/m each. */
+static uint64_t pss_bytes(void)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Pss: %llu kB", &kib) == 1)
+			break;
+	fclose(file);
+	return kib * 1024;
+}
+
+static bool report_steps(struct rank *r, const struct kvr_pass *pass)
+{
+	uint32_t n = r->job->options->n, i;
+	struct rank_step *steps = r->job->steps + (size_t)r->number * n;
+	struct kvr_step_stats stats;
+
+	for (i = 0; i < r->report->steps && i < n; i++) {
+		kvr_step_stats_init(&stats);
+		if (!check(r, kvr_pass_get_step(pass, 0, i, &stats),
+			   "reading its statistics"))
+			return false;
+		steps[i] = (struct rank_step){.asked_ns = stats.asked_ns,
+					      .ready_ns = stats.ready_ns,
+					      .released_ns = stats.released_ns};
+	}
+	return true;
+}
+
+static bool report_pass(struct rank *r)
+{
+	const struct kvr_pass *pass = kvr_plan_pass(r->plan);
+	struct rank_report *report = r->report;
+	struct kvr_pass_stats stats;
+
+	kvr_pass_stats_init(&stats);
+	if (!check(r, kvr_pass_get_stats(pass, &stats),
+		   "reading its statistics"))
+		return false;
+	report->steps = stats.steps;
+	report->bytes_received = stats.bytes_received;
+	report->bytes_sent = stats.bytes_sent;
+	report->wall_ns = stats.wall_ns;
+	report->exposed_ns = stats.exposed_ns;
+	report->compute_ns = stats.held_ns;
+	return report_steps(r, pass);
+}
+
+static bool report(struct rank *r)
+{
+	struct rank_report *report = r->report;
+	struct kvr_ring_stats stats;
+
+	/* Everything is mapped and touched now: this is the peak. */
+	report->pss_bytes = pss_bytes();
+	report->tokens = r->shard.tokens;
+	kvr_ring_stats_init(&stats);
+	if (!check(r, kvr_ring_get_stats(r->ring, &stats),
+		   "reading its statistics") ||
+	    !report_pass(r))
+		return false;
+	snprintf(report->kernel, sizeof(report->kernel), "%s",
+		 kvr_plan_kernel(r->plan));
+	snprintf(report->transport_in, sizeof(report->transport_in), "%s",
+		 stats.transport_in ? stats.transport_in : "none");
+	snprintf(report->transport_out, sizeof(report->transport_out), "%s",
+		 stats.transport_out ? stats.transport_out : "none");
+	return true;
+}
+
+static void close_rank(struct rank *r)
+{
+	if (r->plan)
+		kvr_plan_destroy(r->plan);
+	if (r->ring)
+		kvr_ring_close(r->ring);
+	if (r->context)
+		kvr_context_close(r->context);
+	rows_close(&r->q);
+	rows_close(&r->k);
+	rows_close(&r->v);
+	rows_close(&r->out);
+	rows_close(&r->lse);
+}
+
+int attention_rank(void *arg, uint32_t number)
+{
+	const struct attention_job *job = arg;
+	struct rank r = {.job = job,
+			 .number = number,
+			 .report = &job->reports[number],
+			 .log_taken = ATOMIC_FLAG_INIT};
+
+	r.shard = shard_of(job->options->partition, job->input->tokens, number,
+			   job->options->n);
+	r.report->complete = open_ring(&r) && load_input(&r) && make_plan(&r) &&
+			     allocate_output(&r) && compute(&r) && report(&r) &&
+			     store(&r);
+	/* Ours alone so far: the others need not wait for us. */
+	if (!r.report->complete && r.ring)
+		kvr_ring_abort(r.ring);
+	close_rank(&r);
+	return r.report->complete ? CLI_OK : CLI_FAILED;
+}

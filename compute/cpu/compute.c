@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pack, begin, step and finish, each spread over the threads of the pool. */
+#include <math.h>
+#include <string.h>
+
+#include "compute/cpu/state.h"
+#include "runtime/bf16.h"
+
+bool kvr_cpu_take(struct kvr_cpu *cpu, size_t count, size_t *out)
+{
+	/* Relaxed: the pool orders the work itself; this only hands it out. */
+	*out = atomic_fetch_add_explicit(&cpu->next, 1, memory_order_relaxed);
+	return *out < count;
+}
+
+static void run(struct kvr_cpu *cpu, kvr_cpu_work_fn work, void *arg)
+{
+	/* Relaxed: kvr_cpu_pool_run makes it visible. */
+	atomic_store_explicit(&cpu->next, 0, memory_order_relaxed);
+	kvr_cpu_pool_run(cpu->pool, work, arg);
+}
+
+/* ---------------------------------------------------------------- pack */
+
+/* Panels that one thread takes at a time. */
+#define PACK_PANELS 64
+
+struct pack {
+	struct kvr_cpu *cpu;
+	struct kvr_ranges kv;
+	const struct kvr_tensor *k, *v;
+	char *block;
+	size_t panels, bytes; /* of a kv head; of a panel */
+};
+
+/* Panels first .. last - 1 of a range that begins with panel 0 and token. */
+static void pack_range(const struct pack *p, size_t head,
+		       const struct kvr_range *range, size_t token,
+		       size_t first, size_t last, char *panel)
+{
+	for (size_t i = first; i < last; i++) {
+		size_t at = i * KVR_CPU_PANEL;
+		size_t left = (size_t)range->length - at;
+
+		kvr_cpu_pack_panel(&p->cpu->shape, p->k, p->v, head, token + at,
+				   left < KVR_CPU_PANEL ? left : KVR_CPU_PANEL,
+				   panel + i * p->bytes);
+	}
+}
+
+/* Panels first .. last - 1 of a head. */
+static void pack_panels(const struct pack *p, size_t head, size_t first,
+			size_t last)
+{
+	char *panel = p->block + head * p->panels * p->bytes;
+	size_t token = 0, base = 0;
+
+	for (size_t i = 0; i < p->kv.count && base < last; i++) {
+		const struct kvr_range *range = &p->kv.range[i];
+		size_t count = kvr_cpu_panels(range->length);
+		size_t from = first > base ? first - base : 0;
+		size_t to = last - base < count ? last - base : count;
+
+		pack_range(p, head, range, token, from, to,
+			   panel + base * p->bytes);
+		token += (size_t)range->length;
+		base += count;
+	}
+}
+
+static void pack_work(void *arg, uint32_t thread)
+{
+	const struct pack *p = arg;
+	size_t shares = (p->panels + PACK_PANELS - 1) / PACK_PANELS;
+	size_t i;
+
+	(void)thread;
+	while (kvr_cpu_take(p->cpu, shares * p->cpu->shape.kv_heads, &i)) {
+		size_t first = i % shares * PACK_PANELS;
+
+		pack_panels(p, i / shares, first, first + PACK_PANELS);
+	}
+}
+
+void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
+		  const struct kvr_tensor *k, const struct kvr_tensor *v,
+		  void *block)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+	struct pack p = {
+		.cpu = cpu,
+		.kv = kv,
+		.k = k,
+		.v = v,
+		.block = block,
+		.panels = kvr_cpu_head_panels(kv),
+		.bytes = kvr_cpu_panel_elements(&cpu->shape) *
+			 kvr_dtype_bytes(cpu->shape.dtype),
+	};
+	size_t used = p.panels * p.bytes * cpu->shape.kv_heads;
+
+	run(cpu, pack_work, &p);
+	/* What travels is defined to the last byte. */
+	memset(p.block + used, 0, kvr_cpu_block_bytes(&cpu->shape, kv) - used);
+}
+
+/* --------------------------------------------------------------- begin */
+
+static void begin_work(void *arg, uint32_t thread)
+{
+	struct kvr_cpu *cpu = arg;
+	size_t tile;
+
+	(void)thread;
+	while (kvr_cpu_take(cpu, cpu->tiles * cpu->shape.kv_heads, &tile)) {
+		struct kvr_cpu_tile t = kvr_cpu_partial(cpu, 0, tile);
+
+		for (size_t r = 0; r < cpu->kernel->rows; r++) {
+			t.max[r] = -INFINITY;
+			t.sum[r] = 0;
+		}
+		memset(t.out, 0, kvr_cpu_tile_floats(cpu) * sizeof(*t.out));
+	}
+}
+
+void kvr_cpu_begin(struct kvr_compute *compute, const struct kvr_tensor *q)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+
+	cpu->q = *q;
+	atomic_store_explicit(&cpu->stopped, false, memory_order_relaxed);
+	run(cpu, begin_work, cpu);
+}
+
+/* ---------------------------------------------------------------- step */
+
+struct step {
+	struct kvr_cpu *cpu;
+	struct kvr_ranges kv;
+	const void *block;
+};
+
+static void step_work(void *arg, uint32_t thread)
+{
+	const struct step *s = arg;
+	struct kvr_cpu *cpu = s->cpu;
+	size_t i;
+
+	/* Relaxed: it carries nothing but itself. */
+	while (!atomic_load_explicit(&cpu->stopped, memory_order_relaxed) &&
+	       kvr_cpu_take(cpu, cpu->items * cpu->shape.kv_heads, &i)) {
+		/* The last first: under a causal mask they see most. */
+		size_t item = cpu->items - 1 - i % cpu->items;
+
+		kvr_cpu_step_item(cpu, thread, &cpu->item[item], i / cpu->items,
+				  s->kv, s->block);
+		if (thread == 0 && cpu->pulse)
+			cpu->pulse(cpu->pulse_arg);
+	}
+}
+
+void kvr_cpu_step(struct kvr_compute *compute, struct kvr_ranges kv,
+		  const void *block)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+	struct step s = {.cpu = cpu, .kv = kv, .block = block};
+
+	run(cpu, step_work, &s);
+}
+
+void kvr_cpu_stop(struct kvr_compute *compute)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+
+	atomic_store_explicit(&cpu->stopped, true, memory_order_relaxed);
+}
+
+void kvr_cpu_set_pulse(struct kvr_compute *compute, void (*pulse)(void *arg),
+		       void *arg)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+
+	cpu->pulse = pulse;
+	cpu->pulse_arg = arg;
+}
+
+/* -------------------------------------------------------------- finish */
+
+struct finish {
+	struct kvr_cpu *cpu;
+	const struct kvr_tensor *out;
+	float *lse;
+	size_t lse_head_stride;
+};
+
+static void put(const struct kvr_tensor *out, size_t at, float value)
+{
+	if (out->dtype == KVR_BF16)
+		((uint16_t *)out->data)[at] = kvr_bf16_from_f32(value);
+	else
+		((float *)out->data)[at] = value;
+}
+
+/* Row r of a tile's partials to head `head` of `token`. */
+static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
+		       size_t r, size_t token, size_t head)
+{
+	const struct kvr_cpu *cpu = f->cpu;
+	size_t at = token * f->out->token_stride + head * f->out->head_stride;
+	float sum = tile->sum[r];
+
+	for (size_t i = 0; i < cpu->shape.value_dim; i++) {
+		size_t group = i / KVR_CPU_PANEL * cpu->kernel->rows + r;
+		float value =
+			tile->out[group * KVR_CPU_PANEL + i % KVR_CPU_PANEL];
+
+		/* A row that saw no key: 0, not 0 / 0. */
+		put(f->out, at + i, sum == 0 ? 0 : value / sum);
+	}
+	if (f->lse)
+		f->lse[head * f->lse_head_stride + token] =
+			sum == 0 ? -INFINITY
+				 : (float)((double)tile->max[r] * M_LN2 +
+					   log((double)sum));
+}
+
+static void finish_item(const struct finish *f, const struct kvr_cpu_item *item,
+			size_t kv_head)
+{
+	const struct kvr_cpu *cpu = f->cpu;
+	size_t width = cpu->kernel->rows;
+
+	for (size_t i = 0; i < item->rows; i++) {
+		size_t row = item->row + i;
+		struct kvr_cpu_tile tile =
+			kvr_cpu_partial(cpu, kv_head, item->tile + i / width);
+
+		finish_row(f, &tile, i % width, item->token + row / cpu->group,
+			   kv_head * cpu->group + row % cpu->group);
+	}
+}
+
+static void finish_work(void *arg, uint32_t thread)
+{
+	const struct finish *f = arg;
+	struct kvr_cpu *cpu = f->cpu;
+	size_t i;
+
+	(void)thread;
+	while (kvr_cpu_take(cpu, cpu->items * cpu->shape.kv_heads, &i))
+		finish_item(f, &cpu->item[i % cpu->items], i / cpu->items);
+}
+
+void kvr_cpu_finish(struct kvr_compute *compute, const struct kvr_tensor *out,
+		    float *lse, size_t lse_head_stride)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+	struct finish f = {
+		.cpu = cpu,
+		.out = out,
+		.lse = lse,
+		.lse_head_stride = lse_head_stride,
+	};
+
+	run(cpu, finish_work, &f);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tile: scores, online softmax, weighted sum of values. Included once by
+ * each kernel_*.c, which names the kernel and says how many rows fit into its
+ * registers:
+ *
+ *	KVR_KERNEL	the name of its struct kvr_cpu_kernel
+ *	KVR_ROWS	rows of a micro-kernel: 2 * KVR_ROWS accumulators,
+ *			2 operands, one broadcast
+ *
+ * Online softmax: Milakov, Gimelshein, 2018, arXiv 1805.02867; tiles: Dao et
+ * al., 2022, arXiv 2205.14135.
+ *
+ * A tile's values are summed from 0 and then added to the partial, so that
+ * the error grows with the number of tiles, not of keys.
+ */
+#include <math.h>
+
+#include "compute/cpu/kernel.h"
+#include "compute/cpu/simd.h"
+
+#define KVR_PANEL_VECTORS (KVR_CPU_PANEL / KVR_LANES)
+
+/* The accumulators must live in registers: every loop over them unrolls. */
+#if defined(__clang__)
+#define KVR_UNROLL _Pragma("unroll")
+#else
+#define KVR_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Two vectors of every row; of an odd last one only x is in use. */
+struct accumulators {
+	kvr_vf x[KVR_ROWS], y[KVR_ROWS];
+};
+
+/*
+ * x[r] += a[r] * *b, y[r] += a[r] * *c: the outer product at the heart of
+ * both sums. `pair` is a constant where this is inlined.
+ */
+KVR_INLINE void outer(struct accumulators *acc, const float *a, size_t a_stride,
+		      const float *b, const float *c, const int pair)
+{
+	kvr_vf x = kvr_load(b), y = x;
+
+	if (pair)
+		y = kvr_load(c);
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		kvr_vf scalar = kvr_broadcast(a[r * a_stride]);
+
+		acc->x[r] += scalar * x;
+		if (pair)
+			acc->y[r] += scalar * y;
+	}
+}
+
+KVR_INLINE void clear(struct accumulators *acc)
+{
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		acc->x[r] = (kvr_vf){0};
+		acc->y[r] = (kvr_vf){0};
+	}
+}
+
+/* Where vector v of the keys begins in the tile's panels. */
+KVR_INLINE const float *key_vector(const struct kvr_cpu_tile *t, size_t v)
+{
+	return t->kv + v / KVR_PANEL_VECTORS * t->panel_stride +
+	       v % KVR_PANEL_VECTORS * KVR_LANES;
+}
+
+/* Scores of vectors v and, if pair, v + 1 of the keys. */
+KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
+			    const int pair)
+{
+	const float *b = key_vector(t, v), *c = key_vector(t, v + 1);
+	const float *q = t->q;
+	float *to = t->scores + v * KVR_LANES;
+	struct accumulators acc;
+
+	clear(&acc);
+	for (size_t i = 0; i < t->dim; i++) {
+		outer(&acc, q, 1, b, c, pair);
+		q += KVR_ROWS;
+		b += KVR_CPU_PANEL;
+		c += KVR_CPU_PANEL;
+	}
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		kvr_store(to + r * KVR_CPU_SCORE_STRIDE, acc.x[r]);
+		if (pair)
+			kvr_store(to + r * KVR_CPU_SCORE_STRIDE + KVR_LANES,
+				  acc.y[r]);
+	}
+}
+
+static void score(const struct kvr_cpu_tile *t)
+{
+	size_t vectors = t->panels * KVR_PANEL_VECTORS;
+	size_t v = 0;
+
+	for (; v + 2 <= vectors; v += 2)
+		score_block(t, v, 1);
+	if (v < vectors)
+		score_block(t, v, 0);
+}
+
+static void hide(const struct kvr_cpu_tile *t)
+{
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
+
+		for (size_t i = t->visible[r]; i < t->panels * KVR_CPU_PANEL;
+		     i++)
+			row[i] = -INFINITY;
+	}
+}
+
+KVR_INLINE float row_max(const float *row, size_t keys)
+{
+	kvr_vf max = kvr_load(row);
+
+	for (size_t i = KVR_LANES; i < keys; i += KVR_LANES)
+		max = kvr_max(max, kvr_load(row + i));
+	return kvr_largest(max);
+}
+
+/* row = 2^(row - base); returns their sum. */
+KVR_INLINE float row_exp(float *row, size_t keys, float base)
+{
+	kvr_vf sum = {0};
+
+	for (size_t i = 0; i < keys; i += KVR_LANES) {
+		kvr_vf p = kvr_exp2(kvr_load(row + i) - base);
+
+		kvr_store(row + i, p);
+		sum += p;
+	}
+	return kvr_sum(sum);
+}
+
+/*
+ * New maxima; base: what to subtract, 0 for a row that has seen no key, lest
+ * -inf - -inf is NaN; decay: the factor for what was summed before.
+ */
+static void raise_max(const struct kvr_cpu_tile *t,
+		      float base[KVR_CPU_ROWS_MAX],
+		      float decay[KVR_CPU_ROWS_MAX])
+{
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float old = t->max[r];
+		float max = row_max(t->scores + r * KVR_CPU_SCORE_STRIDE,
+				    t->panels * KVR_CPU_PANEL);
+
+		max = max < old ? old : max;
+		base[r] = max == -INFINITY ? 0 : max;
+		decay[r] = old - base[r];
+		t->max[r] = max;
+	}
+	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES)
+		kvr_store(decay + r, kvr_exp2(kvr_load(decay + r)));
+}
+
+static void soften(const struct kvr_cpu_tile *t, float decay[KVR_CPU_ROWS_MAX])
+{
+	float base[KVR_CPU_ROWS_MAX];
+
+	raise_max(t, base, decay);
+	for (size_t r = 0; r < KVR_ROWS; r++)
+		t->sum[r] = t->sum[r] * decay[r] +
+			    row_exp(t->scores + r * KVR_CPU_SCORE_STRIDE,
+				    t->panels * KVR_CPU_PANEL, base[r]);
+}
+
+/* Where vector v of the value columns begins, in groups of so many floats. */
+KVR_INLINE size_t column_vector(size_t v, size_t group_floats)
+{
+	return v / KVR_PANEL_VECTORS * group_floats +
+	       v % KVR_PANEL_VECTORS * KVR_LANES;
+}
+
+KVR_INLINE void add_to(float *to, float decay, kvr_vf value)
+{
+	kvr_store(to, kvr_load(to) * decay + value);
+}
+
+/* The partial output in vectors v and, if pair, v + 1 of the columns. */
+KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
+			    size_t v, const int pair)
+{
+	const size_t panel_group = KVR_CPU_PANEL * KVR_CPU_PANEL;
+	const size_t out_group = KVR_ROWS * KVR_CPU_PANEL;
+	const float *values = t->kv + t->dim * KVR_CPU_PANEL;
+	const float *b = values + column_vector(v, panel_group);
+	const float *c = values + column_vector(v + 1, panel_group);
+	float *x = t->out + column_vector(v, out_group);
+	float *y = t->out + column_vector(v + 1, out_group);
+	struct accumulators acc;
+
+	clear(&acc);
+	for (size_t panel = 0; panel < t->panels; panel++) {
+		const float *p = t->scores + panel * KVR_CPU_PANEL;
+		size_t at = panel * t->panel_stride;
+
+		for (size_t i = 0; i < KVR_CPU_PANEL; i++)
+			outer(&acc, p + i, KVR_CPU_SCORE_STRIDE,
+			      b + at + i * KVR_CPU_PANEL,
+			      c + at + i * KVR_CPU_PANEL, pair);
+	}
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		add_to(x + r * KVR_CPU_PANEL, decay[r], acc.x[r]);
+		if (pair)
+			add_to(y + r * KVR_CPU_PANEL, decay[r], acc.y[r]);
+	}
+}
+
+static void add_values(const struct kvr_cpu_tile *t, const float *decay)
+{
+	size_t vectors = t->groups * KVR_PANEL_VECTORS;
+	size_t v = 0;
+
+	for (; v + 2 <= vectors; v += 2)
+		value_block(t, decay, v, 1);
+	if (v < vectors)
+		value_block(t, decay, v, 0);
+}
+
+static void tile(const struct kvr_cpu_tile *t)
+{
+	float decay[KVR_CPU_ROWS_MAX] = {0};
+
+	score(t);
+	if (t->visible)
+		hide(t);
+	soften(t, decay);
+	add_values(t, decay);
+}
+
+static void widen(const uint16_t *bf16, float *out, size_t count)
+{
+	for (size_t i = 0; i < count; i += KVR_LANES)
+		kvr_store(out + i, kvr_load_bf16(bf16 + i));
+}
+
+const struct kvr_cpu_kernel KVR_KERNEL = {
+	.rows = KVR_ROWS,
+	.tile = tile,
+	.widen = widen,
+};

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the driver (compute.c) and the code of one instruction set. */
+#ifndef KVR_COMPUTE_KERNEL_H
+#define KVR_COMPUTE_KERNEL_H
+
+#include "compute/cpu/layout.h"
+
+/* Keys that a tile takes at once: their K and V stay in the L2 cache. */
+#define KVR_CPU_KEYS 256
+
+/* Between rows of scores; not a power of two, for the cache's sets. */
+#define KVR_CPU_SCORE_STRIDE (KVR_CPU_KEYS + KVR_CPU_PANEL)
+
+#define KVR_CPU_ROWS_MAX 16
+
+/*
+ * `rows` query rows (a number of the kernel's) against `panels` panels of
+ * keys. out, max, sum are the partials, base 2: what was seen so far is
+ * out / sum, and its log2-sum-exp2 is max + log2(sum).
+ */
+struct kvr_cpu_tile {
+	const float *q;	 /* [dim][rows], times scale * log2(e) */
+	const float *kv; /* the first panel */
+	size_t panel_stride;
+	size_t dim;
+	size_t groups; /* of 16 value columns */
+	size_t panels; /* 1 .. KVR_CPU_KEYS / 16 */
+	/* Keys that row r sees: the first visible[r]. NULL: all. */
+	const uint32_t *visible;
+	float *scores; /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */
+	float *out;    /* [group][rows][16] */
+	float *max, *sum;
+};
+
+struct kvr_cpu_kernel {
+	uint32_t rows; /* <= KVR_CPU_ROWS_MAX */
+	void (*tile)(const struct kvr_cpu_tile *tile);
+
+	/* count: a multiple of 16. */
+	void (*widen)(const uint16_t *bf16, float *out, size_t count);
+};
+
+extern const struct kvr_cpu_kernel kvr_cpu_kernel_portable;
+extern const struct kvr_cpu_kernel kvr_cpu_kernel_avx2;
+extern const struct kvr_cpu_kernel kvr_cpu_kernel_avx512;
+
+#endif

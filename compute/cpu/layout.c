@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "compute/cpu/layout.h"
+
+#define BLOCK_ALIGN 64
+
+size_t kvr_cpu_panels(uint64_t tokens)
+{
+	return (size_t)(tokens / KVR_CPU_PANEL + (tokens % KVR_CPU_PANEL != 0));
+}
+
+size_t kvr_cpu_groups(uint32_t value_dim)
+{
+	return (value_dim + KVR_CPU_PANEL - 1) / KVR_CPU_PANEL;
+}
+
+size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape)
+{
+	size_t columns = kvr_cpu_groups(shape->value_dim) * KVR_CPU_PANEL;
+
+	return KVR_CPU_PANEL * (shape->head_dim + columns);
+}
+
+size_t kvr_cpu_head_panels(struct kvr_ranges kv)
+{
+	size_t panels = 0;
+
+	for (size_t i = 0; i < kv.count; i++)
+		panels += kvr_cpu_panels(kv.range[i].length);
+	return panels;
+}
+
+size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
+			   struct kvr_ranges kv)
+{
+	const size_t most = SIZE_MAX / BLOCK_ALIGN * BLOCK_ALIGN;
+	size_t panel =
+		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
+	size_t bytes;
+
+	if (__builtin_mul_overflow(panel, shape->kv_heads, &bytes) ||
+	    __builtin_mul_overflow(bytes, kvr_cpu_head_panels(kv), &bytes) ||
+	    bytes > most)
+		return most;
+	return (bytes + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+}
+
+/*
+ * `size` is a constant where this is inlined: each memcpy is one move, and
+ * both types share the code, for packing only moves bits.
+ */
+static inline __attribute__((always_inline)) void
+pack_keys(const struct kvr_tensor *k, size_t head, size_t token, size_t count,
+	  char *to, const size_t size)
+{
+	for (size_t key = 0; key < count; key++) {
+		const char *from = (const char *)k->data +
+				   ((token + key) * k->token_stride +
+				    head * k->head_stride) *
+					   size;
+
+		for (size_t i = 0; i < k->dim; i++)
+			memcpy(to + (i * KVR_CPU_PANEL + key) * size,
+			       from + i * size, size);
+	}
+}
+
+static void pack_values(const struct kvr_tensor *v, size_t head, size_t token,
+			size_t count, char *to, size_t size)
+{
+	const size_t row = KVR_CPU_PANEL * size;
+
+	for (size_t key = 0; key < count; key++) {
+		const char *from = (const char *)v->data +
+				   ((token + key) * v->token_stride +
+				    head * v->head_stride) *
+					   size;
+		size_t left = v->dim * size;
+
+		for (size_t group = 0; left > 0; group++) {
+			size_t bytes = left < row ? left : row;
+
+			memcpy(to + (group * KVR_CPU_PANEL + key) * row,
+			       from + group * row, bytes);
+			left -= bytes;
+		}
+	}
+}
+
+void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
+			const struct kvr_tensor *k, const struct kvr_tensor *v,
+			size_t kv_head, size_t token, size_t count, void *panel)
+{
+	size_t size = kvr_dtype_bytes(shape->dtype);
+	char *values = (char *)panel + shape->head_dim * KVR_CPU_PANEL * size;
+
+	if (count < KVR_CPU_PANEL || shape->value_dim % KVR_CPU_PANEL)
+		memset(panel, 0, kvr_cpu_panel_elements(shape) * size);
+	if (size == 2)
+		pack_keys(k, kv_head, token, count, panel, 2);
+	else
+		pack_keys(k, kv_head, token, count, panel, 4);
+	pack_values(v, kv_head, token, count, values, size);
+}

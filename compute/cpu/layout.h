@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The block of the CPU kernels, layout id 1. Nothing but panels, one after
+ * the other, each with the keys and values of 16 neighbouring tokens of a
+ * range, as the micro-kernels stream them; the elements keep the input type.
+ *
+ *	block   | kv head 0                   | kv head 1 | ... | to 64 B |
+ *	head    | range 0           | range 1           | ...
+ *	range   | panel 0 | panel 1 | ... | panel ceil(length / 16) - 1 |
+ *	panel   | K, transposed        | V, in groups of 16 columns      |
+ *
+ *	K	        token 0  1  2 ... 15
+ *	  dim 0	              x  x  x ...  x	16 elements
+ *	  dim 1	              x  x  x ...  x
+ *	  ...
+ *	  dim head_dim - 1    x  x  x ...  x
+ *
+ *	V	       column 0  1  2 ... 15	group 0
+ *	  token 0             x  x  x ...  x	16 elements
+ *	  ...
+ *	  token 15            x  x  x ...  x
+ *		      column 16 17 18 ... 31	group 1
+ *	  token 0             x  x  x ...  x
+ *	  ...
+ *
+ * Tokens past the end of a range and columns past value_dim are 0. A range
+ * always begins a panel, so that a rectangle of the mask does, too.
+ */
+#ifndef KVR_COMPUTE_LAYOUT_H
+#define KVR_COMPUTE_LAYOUT_H
+
+#include "runtime/compute.h"
+
+#define KVR_CPU_LAYOUT_ID 1
+#define KVR_CPU_PANEL 16 /* tokens of a panel, columns of a group */
+
+/* Both round up. */
+size_t kvr_cpu_panels(uint64_t tokens);
+size_t kvr_cpu_groups(uint32_t value_dim);
+
+/* Elements of one panel; panels of one kv head. */
+size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape);
+size_t kvr_cpu_head_panels(struct kvr_ranges kv);
+
+/* See kvr_compute_ops; SIZE_MAX / 64 * 64 when it exceeds the address space. */
+size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
+			   struct kvr_ranges kv);
+
+/* One panel of kv_head: the `count` <= 16 rows of k and v from `token`. */
+void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
+			const struct kvr_tensor *k, const struct kvr_tensor *v,
+			size_t kv_head, size_t token, size_t count,
+			void *panel);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vectors that the kernel is written with: as wide as the instruction set
+ * that the including file is compiled for. GCC and clang vector extensions,
+ * no intrinsics.
+ */
+#ifndef KVR_COMPUTE_SIMD_H
+#define KVR_COMPUTE_SIMD_H
+
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define KVR_LANES 16
+#elif defined(__AVX2__)
+#define KVR_LANES 8
+#else
+#define KVR_LANES 4
+#endif
+
+#define KVR_INLINE static inline __attribute__((always_inline))
+
+typedef float kvr_vf __attribute__((vector_size(KVR_LANES * 4)));
+typedef int32_t kvr_vi __attribute__((vector_size(KVR_LANES * 4)));
+typedef uint32_t kvr_vu __attribute__((vector_size(KVR_LANES * 4)));
+typedef uint16_t kvr_vh __attribute__((vector_size(KVR_LANES * 2)));
+
+/* The same in memory: a block is aligned to its elements only. */
+typedef kvr_vf kvr_vf_memory __attribute__((aligned(4), may_alias));
+typedef kvr_vh kvr_vh_memory __attribute__((aligned(2), may_alias));
+
+KVR_INLINE kvr_vf kvr_load(const float *from)
+{
+	return *(const kvr_vf_memory *)from;
+}
+
+KVR_INLINE void kvr_store(float *to, kvr_vf value)
+{
+	*(kvr_vf_memory *)to = value;
+}
+
+/* x - 0 is x for every x; x + 0 is not: -0. */
+KVR_INLINE kvr_vf kvr_broadcast(float value)
+{
+	return value - (kvr_vf){0};
+}
+
+/* The bits of bf16 are the upper half of those of f32. */
+KVR_INLINE kvr_vf kvr_load_bf16(const uint16_t *from)
+{
+	kvr_vh half = *(const kvr_vh_memory *)from;
+
+	return (kvr_vf)(__builtin_convertvector(half, kvr_vu) << 16);
+}
+
+/* A loop, because compilers see the one instruction in it. */
+KVR_INLINE kvr_vf kvr_max(kvr_vf a, kvr_vf b)
+{
+	kvr_vf max;
+
+	for (int i = 0; i < KVR_LANES; i++)
+		max[i] = a[i] > b[i] ? a[i] : b[i];
+	return max;
+}
+
+/*
+ * 2^x for x <= 0; NaN for NaN, 1 for 0, 0 below -125 and for -inf. Error
+ * within 1.02 ulp, or 1.3 without fused multiply-add.
+ *
+ * x = n + f, |f| <= 1/2; 2^f by a polynomial of degree 6 whose error against
+ * 2^f is 2.6e-9 at most (Remez, constant term fixed at 1 so that 2^0 is
+ * exact); 2^n by adding n to the exponent.
+ */
+KVR_INLINE kvr_vf kvr_exp2(kvr_vf x)
+{
+	/* 1.5 * 2^23: adding it rounds to an integer in the low bits. */
+	const float round = 12582912.0f;
+	kvr_vf shifted = x + round;
+	kvr_vf f = x - (shifted - round);
+	kvr_vf p = f * 0x1.470b48p-13f + 0x1.5f7276p-10f;
+	kvr_vu scaled;
+
+	p = p * f + 0x1.3b270ep-7f;
+	p = p * f + 0x1.c6ae72p-5f;
+	p = p * f + 0x1.ebfbe2p-3f;
+	p = p * f + 0x1.62e432p-1f;
+	p = p * f + 1.0f;
+	scaled = (kvr_vu)p + ((kvr_vu)shifted << 23);
+	/* NaN compares false and stays. */
+	return (kvr_vf)(scaled & ~(kvr_vu)(x < -125.0f));
+}
+
+/* Lanes in halves: a fixed order. */
+KVR_INLINE float kvr_sum(kvr_vf v)
+{
+	for (int half = KVR_LANES / 2; half > 0; half /= 2)
+		for (int i = 0; i < half; i++)
+			v[i] += v[i + half];
+	return v[0];
+}
+
+KVR_INLINE float kvr_largest(kvr_vf v)
+{
+	for (int half = KVR_LANES / 2; half > 0; half /= 2)
+		for (int i = 0; i < half; i++)
+			v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
+	return v[0];
+}
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ring attention forward: one pass, one compute step per block. */
+#include "runtime/plan.h"
+#include "runtime/tensor.h"
+
+static enum kvr_status refuse(const struct kvr_plan *plan, const char *what)
+{
+	kvr_log(&plan->ring->context->log, KVR_LOG_ERROR, "attention: %s",
+		what);
+	return KVR_ERR_INVALID;
+}
+
+static enum kvr_status check_kv(const struct kvr_plan *plan,
+				const struct kvr_tensor *k,
+				const struct kvr_tensor *v)
+{
+	const struct kvr_compute_shape *s = &plan->shape;
+
+	if (!kvr_tensor_is(k, s->dtype, plan->kv_tokens, s->kv_heads,
+			   s->head_dim))
+		return refuse(plan, "k is not [kv tokens, kv_heads, head_dim] "
+				    "of the plan's dtype");
+	if (!kvr_tensor_is(v, s->dtype, plan->kv_tokens, s->kv_heads,
+			   s->value_dim))
+		return refuse(plan, "v is not [kv tokens, kv_heads, value_dim] "
+				    "of the plan's dtype");
+	return KVR_OK;
+}
+
+static enum kvr_status check_q(const struct kvr_plan *plan,
+			       const struct kvr_tensor *q,
+			       const struct kvr_tensor *out)
+{
+	const struct kvr_compute_shape *s = &plan->shape;
+
+	if (!kvr_tensor_is(q, s->dtype, plan->q_tokens, s->q_heads,
+			   s->head_dim))
+		return refuse(plan, "q is not [q tokens, q_heads, head_dim] of "
+				    "the plan's dtype");
+	if (!kvr_tensor_is(out, out->dtype, plan->q_tokens, s->q_heads,
+			   s->value_dim))
+		return refuse(plan, "out is not [q tokens, q_heads, "
+				    "value_dim]");
+	if (out->dtype != KVR_F32 && out->dtype != s->dtype)
+		return refuse(plan, "out is neither f32 nor of q's dtype");
+	return KVR_OK;
+}
+
+enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
+				   const struct kvr_tensor *k,
+				   const struct kvr_tensor *v)
+{
+	enum kvr_status status;
+
+	if (!plan || !k || !v)
+		return KVR_ERR_INVALID;
+	if (kvr_context_forked(plan->ring->context))
+		return KVR_ERR_FORKED;
+	status = check_kv(plan, k, v);
+	if (status != KVR_OK)
+		return status;
+	if (plan->block)
+		plan->ops->pack(plan->compute, plan->kv[plan->ring->rank], k, v,
+				plan->block);
+	plan->packed = true;
+	return KVR_OK;
+}
+
+static enum kvr_status begin(struct kvr_plan *plan)
+{
+	struct kvr_segment segment = {
+		.memory = plan->memory,
+		.bytes = plan->block_bytes,
+	};
+	struct kvr_pass_desc desc;
+	enum kvr_status status;
+
+	kvr_pass_desc_init(&desc);
+	desc.tag = plan->ring->attention_tag + 1;
+	desc.lane[0].segments = &segment;
+	desc.lane[0].segment_count = plan->block ? 1 : 0;
+	status = kvr_pass_begin(plan->ring, &desc, &plan->pass);
+	/* A refused call has no effect, or the ranks would count apart. */
+	if (status == KVR_OK)
+		plan->ring->attention_tag++;
+	return status;
+}
+
+/* A block is as long as its owner's ranges say, or it is not believed. */
+static bool right_size(const struct kvr_plan *plan,
+		       const struct kvr_block *block)
+{
+	return block->bytes ==
+	       plan->ops->block_bytes(&plan->shape, plan->kv[block->origin]);
+}
+
+/* Steps in the order of the ring: what makes two runs agree bit for bit. */
+static enum kvr_status steps(struct kvr_plan *plan)
+{
+	enum kvr_status status;
+	struct kvr_block block;
+
+	kvr_block_init(&block);
+	while ((status = kvr_pass_next(plan->pass, 0, &block)) == KVR_OK) {
+		if (!right_size(plan, &block))
+			return KVR_ERR_PROTOCOL;
+		plan->ops->step(plan->compute, plan->kv[block.origin],
+				block.data);
+		status = kvr_pass_release(plan->pass, 0, block.step);
+		if (status != KVR_OK)
+			return status;
+		if (plan->on_step)
+			plan->on_step(plan->on_step_arg, block.step + 1,
+				      plan->ring->n);
+	}
+	return status == KVR_ERR_END ? KVR_OK : status;
+}
+
+/* Whom to stop when the ring fails meanwhile; NULL: nobody. */
+static void set_computing(struct kvr_ring *ring, struct kvr_compute *compute)
+{
+	pthread_mutex_lock(&ring->lock);
+	ring->computing = compute;
+	pthread_mutex_unlock(&ring->lock);
+}
+
+static enum kvr_status pass(struct kvr_plan *plan)
+{
+	enum kvr_status status, ended;
+
+	status = begin(plan);
+	if (status != KVR_OK)
+		return status;
+	set_computing(plan->ring, plan->compute);
+	status = steps(plan);
+	set_computing(plan->ring, NULL);
+	if (status == KVR_ERR_PROTOCOL)
+		kvr_ring_abort(plan->ring);
+	ended = kvr_pass_end(plan->pass);
+	return status != KVR_OK ? status : ended;
+}
+
+enum kvr_status kvr_attention_run(struct kvr_plan *plan,
+				  const struct kvr_tensor *q,
+				  const struct kvr_tensor *k,
+				  const struct kvr_tensor *v,
+				  const struct kvr_tensor *out, float *lse,
+				  size_t lse_head_stride)
+{
+	enum kvr_status status;
+
+	if (!plan || !q || !out || !k != !v)
+		return KVR_ERR_INVALID;
+	if (kvr_context_forked(plan->ring->context))
+		return KVR_ERR_FORKED;
+	status = check_q(plan, q, out);
+	if (status != KVR_OK)
+		return status;
+	if (lse && lse_head_stride < plan->q_tokens)
+		return refuse(plan, "lse_head_stride is below the q tokens");
+	if (k)
+		status = kvr_attention_pack(plan, k, v);
+	else if (!plan->packed)
+		return KVR_ERR_STATE;
+	if (status != KVR_OK)
+		return status;
+	plan->ops->begin(plan->compute, q);
+	status = pass(plan);
+	if (status == KVR_OK)
+		plan->ops->finish(plan->compute, out, lse, lse_head_stride);
+	return status;
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/progress.h"
+
+void kvr_pass_desc_init(struct kvr_pass_desc *desc)
+{
+	*desc = (struct kvr_pass_desc){
+		.size = sizeof(*desc),
+		.hops = KVR_HOPS_ALL,
+	};
+}
+
+void kvr_block_init(struct kvr_block *block)
+{
+	*block = (struct kvr_block){.size = sizeof(*block)};
+}
+
+/* -------------------------------------------------------------- begin */
+
+static enum kvr_status refuse(const struct kvr_ring *ring,
+			      enum kvr_status status, const char *what)
+{
+	kvr_log(&ring->context->log, KVR_LOG_ERROR, "kvr_pass_begin: %s", what);
+	return status;
+}
+
+/* The segments of a lane as pieces; *bytes is their sum. */
+static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
+				     const struct kvr_local_block *local,
+				     size_t *bytes)
+{
+	size_t transport = ring->edge[KVR_NEXT].transport_index;
+	size_t sum = 0;
+
+	if (local->segment_count > ring->options.max_segments)
+		return refuse(ring, KVR_ERR_LIMIT,
+			      "more segments than max_segments");
+	for (size_t i = 0; i < local->segment_count; i++) {
+		const struct kvr_segment *s = &local->segments[i];
+
+		if (!s->memory || s->memory->context != ring->context ||
+		    s->offset > s->memory->bytes ||
+		    s->bytes > s->memory->bytes - s->offset)
+			return refuse(ring, KVR_ERR_INVALID,
+				      "a segment is not within memory "
+				      "registered with the ring's context");
+		ring->pass.pieces[lane][i] = (struct kvr_piece){
+			.address = (char *)s->memory->address + s->offset,
+			.bytes = s->bytes,
+			.key = s->memory->keys[transport],
+		};
+		sum += s->bytes;
+	}
+	ring->pass.piece_count[lane] = local->segment_count;
+	*bytes = sum;
+	return KVR_OK;
+}
+
+static enum kvr_status check_desc(const struct kvr_ring *ring,
+				  const struct kvr_pass_desc *desc)
+{
+	if (desc->size != sizeof(*desc))
+		return refuse(ring, KVR_ERR_INVALID,
+			      "desc was not made by kvr_pass_desc_init");
+	if (desc->hops != KVR_HOPS_ALL && desc->hops >= ring->n)
+		return refuse(ring, KVR_ERR_INVALID, "hops exceed n - 1");
+	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
+		const struct kvr_local_block *local = &desc->lane[lane];
+
+		if (local->metadata_bytes > KVR_METADATA_MAX)
+			return refuse(ring, KVR_ERR_INVALID,
+				      "metadata exceeds KVR_METADATA_MAX");
+		if ((local->metadata_bytes && !local->metadata) ||
+		    (local->segment_count && !local->segments))
+			return refuse(ring, KVR_ERR_INVALID,
+				      "metadata or segments are NULL");
+	}
+	return KVR_OK;
+}
+
+static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
+		  uint32_t record)
+{
+	struct kvr_pass *pass = &ring->pass;
+
+	pass->open = true;
+	pass->tag = desc->tag;
+	pass->record = record;
+	pass->begin_ns = kvr_clock_ns();
+	pass->end_ns = 0;
+	pass->steps = 0;
+	pass->exposed_ns = 0;
+	pass->held_ns = 0;
+	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
+		const struct kvr_local_block *local = &desc->lane[lane];
+
+		pass->taken[lane] = 0;
+		if (local->metadata_bytes)
+			memcpy(kvr_ring_local_metadata(ring, record, lane),
+			       local->metadata, local->metadata_bytes);
+	}
+}
+
+/* ring->lock held. */
+static enum kvr_status begin(struct kvr_ring *ring,
+			     const struct kvr_pass_desc *desc)
+{
+	struct kvr_engine_pass pass = {
+		.tag = desc->tag,
+		.hops = desc->hops == KVR_HOPS_ALL ? ring->n - 1 : desc->hops,
+	};
+	uint64_t deadline_ns =
+		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	enum kvr_status status;
+	uint32_t record;
+
+	/* The pieces are those of the open pass: look before writing them. */
+	if (ring->pass.open)
+		return KVR_ERR_STATE;
+	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
+		status = take_segments(ring, lane, &desc->lane[lane],
+				       &pass.bytes[lane]);
+		if (status != KVR_OK)
+			return status;
+		pass.metadata_bytes[lane] =
+			(uint32_t)desc->lane[lane].metadata_bytes;
+	}
+	/* AGAIN: this rank is several passes ahead of its neighbours. */
+	while ((status = kvr_engine_begin(ring->engine, &pass, &record)) ==
+	       KVR_ERR_AGAIN) {
+		if (kvr_clock_ns() >= deadline_ns)
+			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
+					 KVR_CAUSE_STALLED);
+		kvr_progress_wait(ring, deadline_ns);
+	}
+	if (status == KVR_OK)
+		reset(ring, desc, record);
+	else if (status == KVR_ERR_LIMIT)
+		return refuse(ring, status,
+			      "a block is larger than its lane's slot_bytes");
+	return status;
+}
+
+enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
+			       const struct kvr_pass_desc *desc,
+			       struct kvr_pass **out)
+{
+	enum kvr_status status;
+
+	if (!ring || !desc || !out)
+		return KVR_ERR_INVALID;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	status = check_desc(ring, desc);
+	if (status != KVR_OK)
+		return status;
+	pthread_mutex_lock(&ring->lock);
+	status = begin(ring, desc);
+	pthread_mutex_unlock(&ring->lock);
+	if (status != KVR_OK)
+		return status;
+	kvr_progress_nudge(ring);
+	*out = &ring->pass;
+	return KVR_OK;
+}
+
+/* --------------------------------------------------------------- next */
+
+static void fill_block(struct kvr_pass *pass, uint32_t lane,
+		       const struct kvr_engine_block *taken,
+		       struct kvr_block *out)
+{
+	struct kvr_ring *ring = pass->ring;
+
+	out->step = taken->step;
+	out->origin = taken->origin;
+	out->bytes = taken->bytes;
+	out->metadata_bytes = taken->metadata_bytes;
+	if (taken->slot == KVR_SOURCE_LOCAL) {
+		const struct kvr_piece *first = pass->pieces[lane];
+
+		out->data = pass->piece_count[lane] == 1
+				    ? kvr_ring_writable(first)
+				    : NULL;
+		out->metadata =
+			kvr_ring_local_metadata(ring, pass->record, lane);
+		return;
+	}
+	size_t index = kvr_ring_slot_index(ring, lane, taken->slot);
+
+	out->data = kvr_ring_writable(&ring->slots[index]);
+	out->metadata = ring->slot_metadata[index];
+}
+
+static void note_times(struct kvr_pass *pass, uint32_t lane, uint32_t step,
+		       uint64_t asked_ns, uint64_t ready_ns)
+{
+	struct kvr_step_times *times = &pass->times[lane][step];
+
+	times->asked_ns = asked_ns - pass->begin_ns;
+	times->ready_ns = ready_ns - pass->begin_ns;
+	times->released_ns = 0;
+	pass->exposed_ns += ready_ns - asked_ns;
+	pass->taken[lane] = step + 1;
+	pass->steps++;
+}
+
+/* ring->lock held. */
+static enum kvr_status wait_block(struct kvr_pass *pass, uint32_t lane,
+				  uint64_t asked_ns, bool may_wait,
+				  struct kvr_engine_block *out)
+{
+	struct kvr_ring *ring = pass->ring;
+	uint64_t deadline_ns =
+		asked_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	enum kvr_status status;
+
+	for (;;) {
+		status = kvr_engine_take(ring->engine, lane, out);
+		if (status != KVR_ERR_AGAIN || !may_wait)
+			return status;
+		if (kvr_clock_ns() >= deadline_ns)
+			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
+					 KVR_CAUSE_STALLED);
+		else
+			kvr_progress_wait(ring, deadline_ns);
+	}
+}
+
+static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
+			    struct kvr_block *out)
+{
+	struct kvr_engine_block taken;
+	enum kvr_status status;
+	struct kvr_ring *ring;
+	uint64_t asked_ns;
+
+	if (!pass || !out || out->size != sizeof(*out) ||
+	    lane >= pass->ring->options.lanes)
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	if (!may_wait && !ring->context->thread.running)
+		(void)kvr_progress_step(ring);
+	pthread_mutex_lock(&ring->lock);
+	asked_ns = kvr_clock_ns();
+	status = pass->open ? wait_block(pass, lane, asked_ns, may_wait, &taken)
+			    : KVR_ERR_STATE;
+	if (status == KVR_OK) {
+		fill_block(pass, lane, &taken, out);
+		note_times(pass, lane, taken.step, asked_ns, kvr_clock_ns());
+	}
+	pthread_mutex_unlock(&ring->lock);
+	return status;
+}
+
+enum kvr_status kvr_pass_next(struct kvr_pass *pass, uint32_t lane,
+			      struct kvr_block *out)
+{
+	return next(pass, lane, true, out);
+}
+
+enum kvr_status kvr_pass_try_next(struct kvr_pass *pass, uint32_t lane,
+				  struct kvr_block *out)
+{
+	return next(pass, lane, false, out);
+}
+
+enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
+				 uint32_t step)
+{
+	enum kvr_status status;
+	struct kvr_ring *ring;
+
+	if (!pass || lane >= pass->ring->options.lanes)
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	status = pass->open ? kvr_engine_release(ring->engine, lane, step)
+			    : KVR_ERR_STATE;
+	if (status == KVR_OK) {
+		struct kvr_step_times *times = &pass->times[lane][step];
+
+		times->released_ns = kvr_clock_ns() - pass->begin_ns;
+		pass->held_ns += times->released_ns - times->ready_ns;
+	}
+	pthread_mutex_unlock(&ring->lock);
+	if (status == KVR_OK)
+		kvr_progress_nudge(ring);
+	return status;
+}
+
+/* ---------------------------------------------------------------- end */
+
+/* ring->lock held. Until the local memory is no longer read. */
+static enum kvr_status finish(struct kvr_pass *pass)
+{
+	struct kvr_ring *ring = pass->ring;
+	uint64_t deadline_ns =
+		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	enum kvr_status status = kvr_engine_end(ring->engine);
+
+	/* It has released what was held. */
+	kvr_progress_kick(ring);
+	while (status == KVR_ERR_AGAIN) {
+		if (kvr_clock_ns() >= deadline_ns)
+			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
+					 KVR_CAUSE_STALLED);
+		else
+			kvr_progress_wait(ring, deadline_ns);
+		status = kvr_engine_end(ring->engine);
+	}
+	pass->open = false;
+	pass->end_ns = kvr_clock_ns();
+	return status;
+}
+
+enum kvr_status kvr_pass_end(struct kvr_pass *pass)
+{
+	enum kvr_status status;
+	struct kvr_ring *ring;
+
+	if (!pass)
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	status = pass->open ? finish(pass) : KVR_ERR_STATE;
+	pthread_mutex_unlock(&ring->lock);
+	if (status <= KVR_ERR_PEER_LOST)
+		kvr_ring_shut_down(ring);
+	return status;
+}
+
+enum kvr_status kvr_pass_cancel(struct kvr_pass *pass)
+{
+	enum kvr_status status;
+	struct kvr_ring *ring;
+
+	if (!pass)
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	status = pass->open ? kvr_engine_cancel(ring->engine) : KVR_ERR_STATE;
+	pthread_mutex_unlock(&ring->lock);
+	if (status == KVR_OK)
+		kvr_progress_kick(ring);
+	return status;
+}
+
+/* --------------------------------------------------------- statistics */
+
+void kvr_pass_stats_init(struct kvr_pass_stats *stats)
+{
+	*stats = (struct kvr_pass_stats){.size = sizeof(*stats)};
+}
+
+void kvr_step_stats_init(struct kvr_step_stats *stats)
+{
+	*stats = (struct kvr_step_stats){.size = sizeof(*stats)};
+}
+
+enum kvr_status kvr_pass_get_stats(const struct kvr_pass *pass,
+				   struct kvr_pass_stats *out)
+{
+	struct kvr_ring *ring;
+
+	if (!pass || !out || out->size != sizeof(*out))
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	out->steps = pass->steps;
+	out->exposed_ns = pass->exposed_ns;
+	out->held_ns = pass->held_ns;
+	out->wall_ns =
+		(pass->open ? kvr_clock_ns() : pass->end_ns) - pass->begin_ns;
+	kvr_engine_pass_bytes(ring->engine, &out->bytes_sent,
+			      &out->bytes_received);
+	pthread_mutex_unlock(&ring->lock);
+	return KVR_OK;
+}
+
+enum kvr_status kvr_pass_get_step(const struct kvr_pass *pass, uint32_t lane,
+				  uint32_t step, struct kvr_step_stats *out)
+{
+	enum kvr_status status = KVR_ERR_INVALID;
+	struct kvr_ring *ring;
+
+	if (!pass || !out || out->size != sizeof(*out) ||
+	    lane >= pass->ring->options.lanes)
+		return KVR_ERR_INVALID;
+	ring = pass->ring;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	if (step < pass->taken[lane]) {
+		const struct kvr_step_times *times = &pass->times[lane][step];
+
+		out->asked_ns = times->asked_ns;
+		out->ready_ns = times->ready_ns;
+		out->released_ns = times->released_ns;
+		status = KVR_OK;
+	}
+	pthread_mutex_unlock(&ring->lock);
+	return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A plan: the ranges of all ranks, exchanged once, and this rank's kernel
+ * with its partials. Running it per layer moves nothing but blocks.
+ */
+#ifndef KVR_RUNTIME_PLAN_H
+#define KVR_RUNTIME_PLAN_H
+
+#include <stdbool.h>
+
+#include "runtime/compute.h"
+#include "runtime/ring.h"
+
+struct kvr_plan {
+	struct kvr_ring *ring;
+	struct kvr_context *context; /* of ring, which may be gone at the end */
+	uint32_t n;		     /* likewise */
+	const struct kvr_compute_ops *ops;
+	struct kvr_compute *compute;
+	struct kvr_compute_shape shape;
+	kvr_step_fn on_step;
+	void *on_step_arg;
+
+	size_t q_tokens, kv_tokens; /* local */
+	struct kvr_ranges *kv;	    /* of each rank; ranges owned */
+
+	void *block; /* the local block, packed; NULL when empty */
+	size_t block_bytes;
+	struct kvr_memory *memory; /* block, registered */
+	bool packed;
+	struct kvr_pass *pass; /* of the newest run */
+};
+
+/*
+ * The pass in which range lists travel: fills plan->kv. Errors: NO_MEMORY,
+ * LIMIT, MISMATCH, PROTOCOL, and the pass's.
+ */
+enum kvr_status kvr_plan_exchange(struct kvr_plan *plan,
+				  struct kvr_ranges local);
+
+#endif

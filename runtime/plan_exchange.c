@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ranges of all ranks, by a pass whose blocks are range lists. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/plan.h"
+#include "runtime/tensor.h"
+
+/* What the ranks must agree on besides; travels as the block's metadata. */
+enum {
+	TERM_Q_HEADS,
+	TERM_KV_HEADS,
+	TERM_HEAD_DIM,
+	TERM_VALUE_DIM,
+	TERM_DTYPE,
+	TERM_MASK,
+	TERM_SCALE,
+	TERM_LAYOUT,
+	TERM_COUNT
+};
+
+static const char *const term_names[TERM_COUNT] = {
+	[TERM_Q_HEADS] = "q_heads",    [TERM_KV_HEADS] = "kv_heads",
+	[TERM_HEAD_DIM] = "head_dim",  [TERM_VALUE_DIM] = "value_dim",
+	[TERM_DTYPE] = "dtype",	       [TERM_MASK] = "mask",
+	[TERM_SCALE] = "scale (bits)", [TERM_LAYOUT] = "kernel layout",
+};
+
+struct terms {
+	uint64_t term[TERM_COUNT];
+};
+
+static void write_terms(const struct kvr_plan *plan, struct terms *out)
+{
+	const struct kvr_compute_shape *s = &plan->shape;
+	uint32_t scale_bits;
+
+	memcpy(&scale_bits, &s->scale, sizeof(scale_bits));
+	*out = (struct terms){
+		.term =
+			{
+				[TERM_Q_HEADS] = s->q_heads,
+				[TERM_KV_HEADS] = s->kv_heads,
+				[TERM_HEAD_DIM] = s->head_dim,
+				[TERM_VALUE_DIM] = s->value_dim,
+				[TERM_DTYPE] = s->dtype,
+				[TERM_MASK] = s->mask,
+				[TERM_SCALE] = scale_bits,
+				[TERM_LAYOUT] = plan->ops->layout_id,
+			},
+	};
+}
+
+static enum kvr_status compare_terms(const struct kvr_plan *plan,
+				     const struct kvr_block *block)
+{
+	struct terms ours, theirs;
+
+	if (block->metadata_bytes != sizeof(theirs))
+		return KVR_ERR_PROTOCOL;
+	write_terms(plan, &ours);
+	memcpy(&theirs, block->metadata, sizeof(theirs));
+	for (int i = 0; i < TERM_COUNT; i++) {
+		if (ours.term[i] == theirs.term[i])
+			continue;
+		kvr_log(&plan->ring->context->log, KVR_LOG_ERROR,
+			"plan: %s is %llu on rank %u, %llu on rank %u; all "
+			"ranks must plan alike",
+			term_names[i], (unsigned long long)ours.term[i],
+			plan->ring->rank, (unsigned long long)theirs.term[i],
+			block->origin);
+		return KVR_ERR_MISMATCH;
+	}
+	return KVR_OK;
+}
+
+/* Copies one rank's list; it comes from another process: checked. */
+static enum kvr_status keep(struct kvr_plan *plan, uint32_t origin,
+			    const void *data, size_t bytes)
+{
+	struct kvr_range *ranges;
+	size_t tokens;
+
+	if (bytes % sizeof(*ranges))
+		return KVR_ERR_PROTOCOL;
+	if (!bytes)
+		return KVR_OK;
+	ranges = malloc(bytes);
+	if (!ranges)
+		return KVR_ERR_NO_MEMORY;
+	memcpy(ranges, data, bytes);
+	plan->kv[origin] = (struct kvr_ranges){
+		.range = ranges,
+		.count = bytes / sizeof(*ranges),
+	};
+	if (kvr_ranges_tokens(plan->kv[origin], &tokens) != KVR_OK)
+		return KVR_ERR_PROTOCOL;
+	return KVR_OK;
+}
+
+/* Takes every block, also after an error: the ring shall stay whole. */
+static enum kvr_status collect(struct kvr_plan *plan, struct kvr_pass *pass)
+{
+	enum kvr_status kept = KVR_OK;
+	struct kvr_block block;
+	enum kvr_status status;
+
+	kvr_block_init(&block);
+	while ((status = kvr_pass_next(pass, 0, &block)) == KVR_OK) {
+		if (kept == KVR_OK)
+			kept = compare_terms(plan, &block);
+		if (kept == KVR_OK && block.step > 0)
+			kept = keep(plan, block.origin, block.data,
+				    block.bytes);
+		status = kvr_pass_release(pass, 0, block.step);
+		if (status != KVR_OK)
+			return status;
+	}
+	return status == KVR_ERR_END ? kept : status;
+}
+
+static enum kvr_status run(struct kvr_plan *plan,
+			   const struct kvr_local_block *local)
+{
+	struct kvr_pass_desc desc;
+	struct kvr_pass *pass;
+	enum kvr_status status, ended;
+
+	kvr_pass_desc_init(&desc);
+	desc.tag = plan->ring->attention_tag + 1;
+	desc.lane[0] = *local;
+	status = kvr_pass_begin(plan->ring, &desc, &pass);
+	if (status != KVR_OK)
+		return status;
+	plan->ring->attention_tag++;
+	status = collect(plan, pass);
+	ended = kvr_pass_end(pass);
+	return status != KVR_OK ? status : ended;
+}
+
+enum kvr_status kvr_plan_exchange(struct kvr_plan *plan,
+				  struct kvr_ranges local)
+{
+	size_t bytes = local.count * sizeof(*local.range);
+	struct kvr_memory *memory = NULL;
+	struct kvr_segment segment = {.bytes = bytes};
+	enum kvr_status status;
+	struct terms terms;
+
+	plan->kv = calloc(plan->ring->n, sizeof(*plan->kv));
+	if (!plan->kv)
+		return KVR_ERR_NO_MEMORY;
+	status = keep(plan, plan->ring->rank, local.range, bytes);
+	if (status != KVR_OK)
+		return status;
+	if (bytes) {
+		void *list =
+			(void *)(uintptr_t)plan->kv[plan->ring->rank].range;
+
+		status = kvr_memory_register(plan->ring->context, list, bytes,
+					     &memory);
+		if (status != KVR_OK)
+			return status;
+	}
+	segment.memory = memory;
+	write_terms(plan, &terms);
+	status = run(plan, &(struct kvr_local_block){
+				   .segments = &segment,
+				   .segment_count = bytes ? 1 : 0,
+				   .metadata = &terms,
+				   .metadata_bytes = sizeof(terms),
+			   });
+	kvr_memory_deregister(memory);
+	return status;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/registry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/cpu/cpu.h"
+#include "rdma/fake/fake.h"
+#include "rdma/shm/shm.h"
+
+static const struct kvr_transport_ops *const transports[] = {
+	&kvr_shm_transport,
+	&kvr_fake_transport,
+};
+
+static const struct kvr_compute_ops *const computes[] = {
+	&kvr_cpu_avx512,
+	&kvr_cpu_avx2,
+	&kvr_cpu_portable,
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+_Static_assert(COUNT(transports) <= KVR_TRANSPORTS_MAX, "raise the limit");
+
+const struct kvr_transport_ops *kvr_registry_transport(size_t index)
+{
+	return index < COUNT(transports) ? transports[index] : NULL;
+}
+
+const struct kvr_compute_ops *kvr_registry_compute(size_t index)
+{
+	return index < COUNT(computes) ? computes[index] : NULL;
+}
+
+enum kvr_status kvr_registry_find_compute(const char *name,
+					  const struct kvr_compute_ops **out)
+{
+	char reason[160];
+
+	if (!name)
+		name = getenv("KVRING_CPU");
+	if (name && !*name)
+		name = NULL;
+	for (size_t i = 0; i < COUNT(computes); i++) {
+		if (name && strcmp(name, computes[i]->name) != 0)
+			continue;
+		if (computes[i]->probe(reason, sizeof(reason)) != KVR_OK)
+			continue;
+		*out = computes[i];
+		return KVR_OK;
+	}
+	return KVR_ERR_UNSUPPORTED;
+}
+
+void kvr_backend_info_init(struct kvr_backend_info *info)
+{
+	*info = (struct kvr_backend_info){.size = sizeof(*info)};
+}
+
+enum kvr_status kvr_backend_get_info(uint32_t index,
+				     struct kvr_backend_info *out)
+{
+	enum kvr_status status;
+
+	if (!out || out->size != sizeof(*out))
+		return KVR_ERR_INVALID;
+	if (index < COUNT(transports)) {
+		out->kind = "transport";
+		out->name = transports[index]->name;
+		out->between_processes = transports[index]->between_processes;
+		status = transports[index]->probe(out->reason,
+						  sizeof(out->reason));
+	} else if (index < COUNT(transports) + COUNT(computes)) {
+		const struct kvr_compute_ops *ops =
+			computes[index - COUNT(transports)];
+
+		out->kind = "compute";
+		out->name = ops->name;
+		out->between_processes = 0;
+		status = ops->probe(out->reason, sizeof(out->reason));
+	} else {
+		return KVR_ERR_END;
+	}
+	out->usable = status == KVR_OK;
+	return KVR_OK;
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/ring.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "runtime/clock.h"
+#include "runtime/progress.h"
+
+/* How long an abort may take to reach the neighbours (DESIGN section 4). */
+#define ABORT_NS (500 * KVR_NS_PER_MS)
+
+/* ------------------------------------------------- the engine's actions */
+
+static enum kvr_status post_write(void *arg, const struct kvr_engine_write *w)
+{
+	struct kvr_ring *ring = arg;
+	struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+	struct kvr_write write = {
+		.lane = w->lane,
+		.slot = w->target_slot,
+		.offset = w->offset,
+		.bytes = w->bytes,
+		.skip = w->offset,
+		.imm = w->imm,
+		.cookie = w->cookie,
+	};
+
+	if (w->source_slot == KVR_SOURCE_LOCAL) {
+		/* Only the open pass has local blocks to send. */
+		write.pieces = ring->pass.pieces[w->lane];
+		write.piece_count = ring->pass.piece_count[w->lane];
+	} else {
+		write.pieces = &ring->slots[kvr_ring_slot_index(
+			ring, w->lane, w->source_slot)];
+		write.piece_count = 1;
+	}
+	return out->ops->write(out, &write);
+}
+
+static enum kvr_status post_describe(void *arg,
+				     const struct kvr_engine_describe *d)
+{
+	struct kvr_ring *ring = arg;
+	struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+	struct kvr_describe describe = {
+		.lane = d->lane,
+		.slot = d->target_slot,
+		.descriptor = &d->descriptor,
+		.imm = d->imm,
+	};
+
+	if (d->source_slot == KVR_SOURCE_LOCAL)
+		describe.metadata =
+			kvr_ring_local_metadata(ring, d->pass, d->lane);
+	else
+		describe.metadata = ring->slot_metadata[kvr_ring_slot_index(
+			ring, d->lane, d->source_slot)];
+	return out->ops->describe(out, &describe);
+}
+
+static enum kvr_status post_signal(void *arg, enum kvr_side side, uint32_t imm)
+{
+	struct kvr_ring *ring = arg;
+	struct kvr_endpoint *endpoint = ring->edge[side].endpoint;
+
+	return endpoint->ops->signal(endpoint, imm);
+}
+
+static void wake(void *arg)
+{
+	struct kvr_ring *ring = arg;
+
+	pthread_cond_broadcast(&ring->changed);
+	if (kvr_engine_failure(ring->engine)->status == KVR_OK)
+		return;
+	/* Also when it failed in a caller's call: the ABORT must go out. */
+	kvr_progress_kick(ring);
+	if (ring->computing)
+		ring->computing->ops->stop(ring->computing);
+}
+
+const struct kvr_engine_actions kvr_ring_actions = {
+	.write = post_write,
+	.describe = post_describe,
+	.signal = post_signal,
+	.wake = wake,
+};
+
+/* -------------------------------------------------------------- failure */
+
+void kvr_failure_init(struct kvr_failure *failure)
+{
+	*failure = (struct kvr_failure){
+		.size = sizeof(*failure),
+		.rank = KVR_RANK_NONE,
+	};
+}
+
+static void describe_lost(const struct kvr_ring *ring,
+			  const struct kvr_engine_failure *f,
+			  struct kvr_failure *out)
+{
+	char how[64] = "its connection closed";
+	char where[64] = "between passes";
+
+	if (f->abort.cause == KVR_CAUSE_SILENT)
+		snprintf(how, sizeof(how), "it was silent for %u ms",
+			 ring->options.peer_timeout_ms);
+	if (f->pass)
+		snprintf(where, sizeof(where), "in step %u of pass %llu",
+			 f->step, (unsigned long long)f->pass);
+	snprintf(out->text, sizeof(out->text), "lost rank %u %s: %s",
+		 f->abort.rank, where, how);
+}
+
+/* The failure of another rank, as far as it is known here. */
+static void describe_blame(const struct kvr_engine_failure *f,
+			   struct kvr_failure *out)
+{
+	const char *what = kvr_status_text(f->status);
+
+	if (f->abort.rank == KVR_RANK_NONE) {
+		snprintf(out->text, sizeof(out->text), "%s", what);
+		return;
+	}
+	if (f->status == KVR_ERR_ABORTED)
+		what = "gave up the ring";
+	else if (f->status == KVR_ERR_MISMATCH)
+		what = "disagrees with its next, whose log names the field";
+	else if (f->status == KVR_ERR_PROTOCOL)
+		what = "broke the protocol; its neighbour's log names the "
+		       "field";
+	snprintf(out->text, sizeof(out->text), "rank %u %s", f->abort.rank,
+		 what);
+}
+
+void kvr_ring_describe_failure(const struct kvr_ring *ring,
+			       struct kvr_failure *out)
+{
+	const struct kvr_engine_failure *f = kvr_engine_failure(ring->engine);
+
+	out->status = f->status;
+	out->rank = f->abort.rank;
+	out->step = f->step;
+	out->pass = f->pass;
+	if (f->status == KVR_OK)
+		out->text[0] = '\0';
+	else if (f->status == KVR_ERR_PEER_LOST)
+		describe_lost(ring, f, out);
+	else if (f->status == KVR_ERR_MISMATCH && f->field[0])
+		snprintf(out->text, sizeof(out->text),
+			 "%s of rank %u is %llu, here it is %llu", f->field,
+			 f->abort.rank, (unsigned long long)f->theirs,
+			 (unsigned long long)f->ours);
+	else if (f->status == KVR_ERR_PROTOCOL && f->field[0])
+		snprintf(out->text, sizeof(out->text),
+			 "rank %u broke the protocol: %s", f->abort.rank,
+			 f->field);
+	else
+		describe_blame(f, out);
+}
+
+enum kvr_status kvr_ring_get_failure(struct kvr_ring *ring,
+				     struct kvr_failure *out)
+{
+	if (!ring || !out || out->size != sizeof(*out))
+		return KVR_ERR_INVALID;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	kvr_ring_describe_failure(ring, out);
+	pthread_mutex_unlock(&ring->lock);
+	return KVR_OK;
+}
+
+void kvr_ring_abort(struct kvr_ring *ring)
+{
+	if (!ring || kvr_context_forked(ring->context))
+		return;
+	pthread_mutex_lock(&ring->lock);
+	kvr_engine_abort(ring->engine, ring->rank, KVR_CAUSE_CALLER);
+	pthread_mutex_unlock(&ring->lock);
+	kvr_progress_kick(ring);
+}
+
+/* ---------------------------------------------------------------- close */
+
+/* What was signalled last may still be queued: nobody else steps now. */
+static void settle(struct kvr_edge *edge, uint64_t deadline_ns)
+{
+	struct kvr_endpoint *endpoint = edge->endpoint;
+	struct kvr_event events[8];
+	size_t count;
+
+	if (!endpoint || edge->lost)
+		return;
+	while (endpoint->ops->arm(endpoint) != KVR_OK &&
+	       kvr_clock_ns() < deadline_ns) {
+		endpoint->ops->disarm(endpoint);
+		if (endpoint->ops->poll(endpoint, events, 8, &count) != KVR_OK)
+			return;
+	}
+}
+
+static void close_edge(struct kvr_edge *edge)
+{
+	if (edge->endpoint)
+		edge->endpoint->ops->endpoint_close(edge->endpoint);
+	edge->endpoint = NULL;
+}
+
+static void forget_slots(struct kvr_ring *ring)
+{
+	size_t count = (size_t)ring->options.lanes * ring->options.slots;
+	struct kvr_transport *out;
+
+	if (!ring->edge[KVR_PREV].endpoint ||
+	    kvr_context_transport(ring->context,
+				  ring->edge[KVR_NEXT].transport_index,
+				  &out) != KVR_OK)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (ring->slots[i].address && ring->slots[i].bytes)
+			out->ops->memory_deregister(out, ring->slots[i].key);
+	}
+}
+
+/* An engine that has not failed has nothing to tell. */
+static bool abort_pending(const struct kvr_ring *ring)
+{
+	return ring->engine && !ring->shut &&
+	       kvr_engine_failure(ring->engine)->status != KVR_OK &&
+	       !kvr_engine_abort_sent(ring->engine);
+}
+
+void kvr_ring_shut_down(struct kvr_ring *ring)
+{
+	uint64_t deadline_ns = kvr_clock_ns() + ABORT_NS;
+
+	pthread_mutex_lock(&ring->lock);
+	while (abort_pending(ring) && kvr_clock_ns() < deadline_ns)
+		kvr_progress_wait(ring, kvr_clock_ns() + KVR_NS_PER_MS);
+	pthread_mutex_unlock(&ring->lock);
+
+	kvr_progress_remove(ring);
+	if (ring->engine) {
+		settle(&ring->edge[KVR_PREV], deadline_ns);
+		settle(&ring->edge[KVR_NEXT], deadline_ns);
+	}
+	/* Nobody writes from our slots any more, then they may go. */
+	close_edge(&ring->edge[KVR_NEXT]);
+	forget_slots(ring);
+	close_edge(&ring->edge[KVR_PREV]);
+	ring->shut = true;
+}
+
+void kvr_ring_destroy(struct kvr_ring *ring)
+{
+	kvr_ring_shut_down(ring);
+	for (uint32_t lane = 0; lane < KVR_LANES_MAX; lane++) {
+		free(ring->pass.pieces[lane]);
+		free(ring->pass.times[lane]);
+	}
+	if (ring->kick_fd >= 0)
+		close(ring->kick_fd);
+	if (ring->epoll_fd >= 0)
+		close(ring->epoll_fd);
+	free(ring->local_metadata);
+	free(ring->slot_metadata);
+	free(ring->slots);
+	free(ring->engine_memory);
+	pthread_cond_destroy(&ring->changed);
+	pthread_mutex_destroy(&ring->lock);
+	free(ring);
+}
+
+/* What changes while passes drain. */
+static uint64_t movement(const struct kvr_ring *ring)
+{
+	const struct kvr_engine_counters *c = kvr_engine_counters(ring->engine);
+
+	return c->bytes_sent + c->blocks_received + c->credits_granted;
+}
+
+/*
+ * Until nobody needs us. Others may compute for long on what we still have to
+ * forward: dead and silent ones fail the engine, so that only a ring in which
+ * nothing moves for wait_timeout_ms is given up here. Whether the others have
+ * said BYE too does not matter to them or to us.
+ */
+static void say_bye(struct kvr_ring *ring)
+{
+	uint64_t patience_ns = ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	uint64_t moved = movement(ring), since_ns = kvr_clock_ns();
+	enum kvr_status status = kvr_engine_bye(ring->engine);
+
+	kvr_progress_kick(ring);
+	while (status == KVR_ERR_AGAIN && !kvr_engine_bye_sent(ring->engine)) {
+		kvr_progress_wait(ring, since_ns + patience_ns);
+		status = kvr_engine_bye(ring->engine);
+		if (movement(ring) != moved) {
+			moved = movement(ring);
+			since_ns = kvr_clock_ns();
+		} else if (kvr_clock_ns() >= since_ns + patience_ns) {
+			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
+					 KVR_CAUSE_STALLED);
+		}
+	}
+}
+
+void kvr_ring_close(struct kvr_ring *ring)
+{
+	if (!ring || kvr_context_forked(ring->context))
+		return;
+	if (ring->pass.open)
+		(void)!kvr_pass_end(&ring->pass);
+	pthread_mutex_lock(&ring->lock);
+	say_bye(ring);
+	pthread_mutex_unlock(&ring->lock);
+	kvr_ring_destroy(ring);
+}
+
+enum kvr_status kvr_ring_reopen(struct kvr_ring **ring,
+				const struct kvr_bootstrap *bootstrap)
+{
+	struct kvr_ring_options options;
+	struct kvr_context *context;
+	uint32_t generation;
+
+	if (!ring || !*ring || !bootstrap)
+		return KVR_ERR_INVALID;
+	context = (*ring)->context;
+	if (kvr_context_forked(context))
+		return KVR_ERR_FORKED;
+	options = (*ring)->options;
+	generation = (*ring)->generation + 1;
+	kvr_ring_close(*ring);
+	*ring = NULL;
+	return kvr_ring_open_generation(context, bootstrap, &options,
+					generation, ring);
+}
+
+/* ---------------------------------------------------------------- about */
+
+uint32_t kvr_ring_rank(const struct kvr_ring *ring)
+{
+	return ring->rank;
+}
+
+uint32_t kvr_ring_size(const struct kvr_ring *ring)
+{
+	return ring->n;
+}
+
+void kvr_ring_stats_init(struct kvr_ring_stats *stats)
+{
+	*stats = (struct kvr_ring_stats){.size = sizeof(*stats)};
+}
+
+enum kvr_status kvr_ring_get_stats(struct kvr_ring *ring,
+				   struct kvr_ring_stats *out)
+{
+	const struct kvr_engine_counters *c;
+
+	if (!ring || !out || out->size != sizeof(*out))
+		return KVR_ERR_INVALID;
+	if (kvr_context_forked(ring->context))
+		return KVR_ERR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	c = kvr_engine_counters(ring->engine);
+	out->generation = ring->generation;
+	out->passes = c->passes;
+	out->bytes_sent = c->bytes_sent;
+	out->bytes_received = c->bytes_received;
+	out->blocks_received = c->blocks_received;
+	out->credits_granted = c->credits_granted;
+	out->back_pressure = c->back_pressure;
+	out->sleeps = ring->sleeps;
+	out->transport_in = ring->edge[KVR_PREV].transport;
+	out->transport_out = ring->edge[KVR_NEXT].transport;
+	pthread_mutex_unlock(&ring->lock);
+	return KVR_OK;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring: two endpoints, one engine, one pass.
+ *
+ * Who may touch what:
+ *  - engine, pass and everything marked so: under `lock`;
+ *  - the endpoints: the thread that progresses the ring, without lock, so
+ *    that moving bytes never keeps the caller waiting;
+ *  - the rest: constant between open and close.
+ */
+#ifndef KVR_RUNTIME_RING_H
+#define KVR_RUNTIME_RING_H
+
+#include "runtime/compute.h"
+#include "runtime/context.h"
+#include "runtime/engine.h"
+
+struct kvr_edge {
+	struct kvr_endpoint *endpoint; /* NULL: n = 1, or shut down */
+	const char *transport;	       /* name; "none" for n = 1 */
+	size_t transport_index;
+	bool lost; /* poll reported the end; by the progressing thread */
+};
+
+struct kvr_step_times {
+	uint64_t asked_ns, ready_ns, released_ns;
+};
+
+/* The ring's only pass object; begin opens it again. All under ring->lock. */
+struct kvr_pass {
+	struct kvr_ring *ring;
+	bool open;
+	uint64_t tag;
+	uint32_t record; /* of the engine */
+	uint64_t begin_ns, end_ns;
+	uint32_t steps;
+	uint64_t exposed_ns, held_ns;
+	uint32_t taken[KVR_LANES_MAX]; /* blocks of each lane */
+
+	/* The local block of each lane, as the transport wants it. */
+	struct kvr_piece *pieces[KVR_LANES_MAX]; /* max_segments each */
+	size_t piece_count[KVR_LANES_MAX];
+	struct kvr_step_times *times[KVR_LANES_MAX]; /* n + 1 each */
+};
+
+struct kvr_ring {
+	struct kvr_context *context;
+	struct kvr_ring_options options;
+	struct kvr_ring *next, **link; /* context->rings; context->lock */
+	uint32_t rank, n;
+	uint32_t generation;
+	uint64_t ring_id;
+	struct kvr_edge edge[2]; /* by kvr_side: PREV is IN, NEXT is OUT */
+	struct kvr_piece *slots; /* [lane * slots + slot], ours */
+	int epoll_fd;		 /* both event descriptors, and kick_fd */
+	int kick_fd;		 /* wakes a caller who is the progress; or -1 */
+	bool armed;		 /* by the progressing thread */
+	bool shut;		 /* the endpoints are closed for ever */
+	bool event_fd_wanted;	 /* the caller sleeps on epoll_fd */
+	uint64_t sleeps;	 /* under lock */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* the engine's wake */
+	atomic_bool dirty;	/* a caller's event waits for a step */
+	void *engine_memory;
+	struct kvr_engine *engine;
+	bool failure_logged;
+	struct kvr_pass pass;
+	struct kvr_compute *computing; /* stopped by a failure; under lock */
+	uint64_t attention_tag; /* counts plans and runs alike on all ranks */
+
+	/*
+	 * Metadata: what arrived with the block in a slot (borrowed from the
+	 * transport), and what the local block of a pass record carries.
+	 */
+	const void **slot_metadata; /* [lane * slots + slot] */
+	uint8_t *local_metadata;    /* [record][lane][KVR_METADATA_MAX] */
+};
+
+static inline size_t kvr_ring_slot_index(const struct kvr_ring *ring,
+					 uint32_t lane, uint32_t slot)
+{
+	return (size_t)lane * ring->options.slots + slot;
+}
+
+static inline uint8_t *kvr_ring_local_metadata(const struct kvr_ring *ring,
+					       uint32_t record, uint32_t lane)
+{
+	return ring->local_metadata +
+	       ((size_t)record * KVR_LANES_MAX + lane) * KVR_METADATA_MAX;
+}
+
+/*
+ * A block as the caller may write it on an accumulating lane: slots are ours,
+ * and local memory was registered through a pointer to writable memory.
+ */
+static inline void *kvr_ring_writable(const struct kvr_piece *piece)
+{
+	return (void *)(uintptr_t)piece->address;
+}
+
+/* Text of the engine's failure for people. ring->lock held. */
+void kvr_ring_describe_failure(const struct kvr_ring *ring,
+			       struct kvr_failure *out);
+
+/*
+ * After a failure: lets the aborts go out, then closes the endpoints, so that
+ * no memory of the caller is read any more. Not under ring->lock.
+ */
+void kvr_ring_shut_down(struct kvr_ring *ring);
+
+/* Frees a ring that is closed, or that never came to be. */
+void kvr_ring_destroy(struct kvr_ring *ring);
+
+/* What the engine does to the endpoints; its arg is the ring. */
+extern const struct kvr_engine_actions kvr_ring_actions;
+
+/* As kvr_ring_open, with the generation wished; 0: none. */
+enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
+					 const struct kvr_bootstrap *bootstrap,
+					 const struct kvr_ring_options *options,
+					 uint32_t generation,
+					 struct kvr_ring **out);
+
+#endif

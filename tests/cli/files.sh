@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Missing, truncated and lying files, and shapes that disagree: exit 1, the
+# file and the tensor are named, nothing remains.
+# shellcheck source=tests/cli/lib.bash
+. "$KVRING_SOURCE/tests/cli/lib.bash" || exit 1
+
+refuses() { # name, pattern
+	fails 1 "^kvring: $1: (?=.*; ).*$2" attention "$1" -o out.st -n 2
+}
+
+python3 "$KVRING_SOURCE/tests/cli/craft.py"
+: >empty.st
+printf 'abc' >short.st
+mkfifo pipe.st
+mkdir directory.st
+
+refuses missing.st "No such file"
+refuses directory.st "not a regular file"
+refuses pipe.st "not a regular file"
+refuses empty.st "is empty"
+refuses short.st "shorter than a safetensors header"
+refuses empty-header.st "not JSON"
+refuses not-json.st "not JSON"
+refuses array.st "not a JSON object"
+refuses long-header.st "header of 1099511627776 bytes"
+refuses header-past-end.st "longer than the file"
+refuses truncated.st "'v' ends at byte 1920 .* 1919"
+refuses trailing.st "1 bytes follow the last tensor"
+refuses duplicate.st "twice.*\"q\""
+refuses overlap.st "'k' overlaps tensor 'q'"
+refuses past-end.st "'v'.*(do not fit|ends at byte)"
+refuses backwards.st "'v' begins after its end"
+refuses no-v.st "no tensor 'v'"
+refuses wrong-dtype.st "'q' is F16.*F32 or BF16"
+refuses two-dtypes.st "q is F32, k F32, v BF16"
+refuses flat.st "'q' has 2 axes"
+refuses no-tokens.st "'q' is empty"
+refuses wide.st "'q' has a head dimension of 257.*256"
+refuses more-keys.st "'q' has 5 tokens, 'k' 6"
+refuses other-dim.st "'q' has 16 elements per head, 'k' 8"
+refuses other-v-heads.st "'k' has 4 heads, 'v' 2"
+refuses other-v-tokens.st "'k' has 5 tokens, 'v' 4"
+refuses indivisible.st "q's 4 heads cannot share k's 3"
+refuses fewer-q-heads.st "q's 2 heads cannot share k's 4"
+refuses huge-shape.st "'q' has a shape larger than any file"
+refuses wrong-size.st "'q' has data_offsets that do not fit"
+
+# An output of a former run survives the failure of the next.
+echo precious >kept.st
+fails 1 "truncated" attention truncated.st -o kept.st -n 2
+[ "$(cat kept.st)" = precious ] || die "the old output is gone"
+works attention good.st -o kept.st -n 2 --verify
+grep -qx verified <<<"$printed" || die "$printed"

@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Wrong usage is exit 2, names the option, and leaves nothing; help is exit 0.
+# shellcheck source=tests/cli/lib.bash
+. "$KVRING_SOURCE/tests/cli/lib.bash" || exit 1
+
+fails 2 "command is missing"
+fails 2 "'frobnicate' is not a command" frobnicate
+fails 2 "'frobnicate' is not a command" help frobnicate
+fails 2 "argument: 'extra'" help attention extra
+fails 2 "unrecognized option '--frobnicate'" --frobnicate
+
+works random in.st --tokens 10 --q-heads 4 --kv-heads 2 --head-dim 8
+a="attention in.st -o out.st"
+
+# shellcheck disable=SC2086 # $a is several words
+{
+	fails 2 "input file is missing" attention -o out.st -n 2
+	fails 2 "-o FILE.* is missing" attention in.st -n 2
+	fails 2 "-n N.* is missing" $a
+	fails 2 "-n: '0' is not a whole number from 1 to" $a -n 0
+	fails 2 "-n: '-3' is not" $a -n -3
+	fails 2 "-n: '2x' is not" $a -n 2x
+	fails 2 "-n: '1025' is not" $a -n 1025
+	fails 2 "unrecognized option '--frobnicate'" $a -n 2 --frobnicate
+	fails 2 "option '--scale' requires an argument" $a -n 2 --scale
+	fails 2 "--scale: 'nan'" $a -n 2 --scale nan
+	fails 2 "--scale: '0'" $a -n 2 --scale 0
+	fails 2 "--scale: '1e99'" $a -n 2 --scale 1e99
+	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
+	fails 2 "--threads: '0'" $a -n 2 --threads 0
+	fails 2 "--slots: '0'" $a -n 2 --slots 0
+	fails 2 "--slots: '1' is not enough" $a -n 3 --slots 1
+	fails 2 "--chunk: '0'" $a -n 2 --chunk 0
+	fails 2 "--chunk: '1Q'" $a -n 2 --chunk 1Q
+	fails 2 "--transport: 'pigeon' is not a transport" \
+		$a -n 2 --transport pigeon
+	fails 2 "--timeout: '0'" $a -n 2 --timeout 0
+	fails 2 "argument: 'more.st'" $a -n 2 more.st
+}
+
+r="--tokens 4 --q-heads 4 --head-dim 8"
+# shellcheck disable=SC2086 # $r is several words
+{
+	fails 2 "output file is missing" random $r
+	fails 2 "--tokens is missing" random out.st --q-heads 4 --head-dim 8
+	fails 2 "--q-heads is missing" random out.st --tokens 4 --head-dim 8
+	fails 2 "--head-dim is missing" random out.st --tokens 4 --q-heads 4
+	fails 2 "--tokens: '0'" random out.st $r --tokens 0
+	fails 2 "--head-dim: '257'" random out.st $r --head-dim 257
+	fails 2 "--kv-heads: 3 do not divide 4" random out.st $r --kv-heads 3
+	fails 2 "--dtype: 'f16'" random out.st $r --dtype f16
+	fails 2 "--seed: '-1'" random out.st $r --seed -1
+}
+
+fails 2 "the program is missing" run -n 2
+fails 2 "-n N.* is missing" run -- true
+fails 2 "-n: '0'" run -n 0 -- true
+fails 2 "argument: 'extra'" info extra
+
+for command in "" attention random run info; do
+	works ${command:+"$command"} --help
+	grep -q "^Usage: kvring $command" <<<"$printed" || die "no usage line"
+	! grep -n ' $' <<<"$printed" || die "trailing blanks"
+	works ${command:+"$command"} --usage
+	works ${command:+"$command"} --version
+	[[ $printed =~ ^kvring\ [0-9]+\.[0-9]+\.[0-9]+$ ]] || die "$printed"
+	works help ${command:+"$command"}
+	grep -q "^Usage: kvring $command" <<<"$printed" || die "no usage line"
+done
+only in.st

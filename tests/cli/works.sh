@@ -1,0 +1,113 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What must work: any n, every option, two runs at once; and what it prints.
+# shellcheck source=tests/cli/lib.bash
+. "$KVRING_SOURCE/tests/cli/lib.bash" || exit 1
+
+sum() {
+	sha256sum "$1" | cut -d ' ' -f 1
+}
+
+verifies() { # argument...
+	works attention "$@" --verify
+	grep -qx verified <<<"$printed" || die "not verified: $printed"
+}
+
+# The same options, the same bytes; another seed, others.
+works random a.st --tokens 300 --q-heads 6 --kv-heads 2 --head-dim 20 \
+	--value-dim 12 --seed 5
+works random b.st --tokens 300 --q-heads 6 --kv-heads 2 --head-dim 20 \
+	--value-dim 12 --seed 5
+works random c.st --tokens 300 --q-heads 6 --kv-heads 2 --head-dim 20 \
+	--value-dim 12 --seed 6
+[ "$(sum a.st)" = "$(sum b.st)" ] || die "a seed gave two files"
+[ "$(sum a.st)" != "$(sum c.st)" ] || die "two seeds gave one file"
+# Of every machine and version; made apart from the command, in Python.
+expected=d4d446d30c272b0a1a134a09014e0cfc9bb1a0a2dd6fc8bf8aba0b6fb30ec53c
+[ "$(sum a.st)" = $expected ] ||
+	die "the file of seed 5 changed: $(sum a.st)"
+
+for n in 1 2 3 5; do
+	verifies a.st -o out.st -n $n
+	verifies a.st -o out.st -n $n --causal --partition zigzag
+done
+verifies a.st -o out.st -n 2 --slots 1 --scale 0.3 --threads 2
+verifies a.st -o out.st -n 3 --slots 5 --chunk 1000 --transport shm \
+	--timeout 5
+works random bf16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype bf16
+verifies bf16.st -o out.st -n 2
+size=$(stat -c %s out.st)
+verifies bf16.st -o out.st -n 2 --f32-output
+[ "$(stat -c %s out.st)" -gt "$size" ] || die "--f32-output is not larger"
+
+# More ranks than tokens: those left over have nothing and take part.
+works random tiny.st --tokens 3 --q-heads 1 --head-dim 4
+verifies tiny.st -o out.st -n 8 --causal
+verifies tiny.st -o out.st -n 8 --partition zigzag
+works random one.st --tokens 1 --q-heads 1 --head-dim 1
+verifies one.st -o out.st -n 2
+
+# A header that leaves the data unaligned.
+python3 - <<'END'
+import json, struct
+with open("a.st", "rb") as file:
+    size, = struct.unpack("<Q", file.read(8))
+    header, data = file.read(size).rstrip(), file.read()
+header += b" " * ((1 - len(header)) % 4)
+with open("unaligned.st", "wb") as file:
+    file.write(struct.pack("<Q", len(header)) + header + data)
+END
+works attention a.st -o aligned-out.st -n 3
+verifies unaligned.st -o out.st -n 3
+cmp aligned-out.st out.st || die "unaligned input, another result"
+
+# One object of JSON that agrees with the table.
+works attention a.st -o out.st -n 3 --causal --json --verify
+python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+assert report["verification"]["verified"] is True
+assert report["verification"]["rows"] == 300
+assert report["options"]["n"] == 3 and report["options"]["causal"] is True
+ranks = report["ranks"]
+assert [r["rank"] for r in ranks] == [0, 1, 2]
+assert sum(r["tokens"] for r in ranks) == 300
+for rank in ranks:
+    assert rank["steps"] == 3 and len(rank["timeline"]) == 3
+    assert rank["bytes_received"] > 0 and rank["pss_bytes"] > 0
+    for step in rank["timeline"]:
+        assert step["asked_ns"] <= step["ready_ns"] <= step["released_ns"]
+' <<<"$printed" || die "$printed"
+works info --json
+python3 -c '
+import json, sys
+info = json.load(sys.stdin)
+assert any(k["usable"] for k in info["kernels"])
+assert any(t["name"] == "shm" and t["usable"] for t in info["transports"])
+' <<<"$printed" || die "$printed"
+
+# The table has a line for each rank, and a bar in it.
+works attention a.st -o out.st -n 3
+[ "$(grep -cE '^ +[0-2] +3 .*[#.]' <<<"$printed")" -eq 3 ] || die "$printed"
+! grep -qw verified <<<"$printed" || die "verified what was not"
+
+# Two runs at once in one directory, also into one file: a whole one stays.
+expected=$(sum out.st)
+for i in 1 2 3 4; do
+	"$kvring" attention a.st -o same.st -n 3 >/dev/null &
+	"$kvring" attention a.st -o "other$i.st" -n 3 >/dev/null &
+done
+wait
+for name in same.st other1.st other2.st other3.st other4.st; do
+	[ "$(sum "$name")" = "$expected" ] || die "$name differs"
+done
+only a.st b.st c.st bf16.st tiny.st one.st unaligned.st aligned-out.st out.st \
+	same.st other1.st other2.st other3.st other4.st
+
+# Standard output that takes nothing is a failure, and no output is left.
+rm out.st
+status=0
+"$kvring" attention a.st -o out.st -n 2 >/dev/full 2>err || status=$?
+[ $status -eq 1 ] || die "a full standard output exited with $status"
+grep -q "^kvring: standard output: cannot be written" err || die "$(cat err)"
+[ ! -e out.st ] || die "an output in spite of it"

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Dependencies point one way:
+
+    cli, bench, python, examples -> include  (bench/cpu_*: also compute/cpu)
+    include <- runtime -> its own headers; runtime/registry.c names back ends
+    rdma, compute -> include, the seams of runtime, their own directory
+
+Verbs headers stay under rdma/verbs, CUDA's under compute/cuda, and the engine
+includes nothing that could do I/O, tell the time, start a thread or allocate.
+"""
+import re
+
+import tree
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+PUBLIC = r"kvring/[^/]+\.h"
+SEAM = r"runtime/(%s)\.h"
+RULES = [  # where, what quoted includes it may name
+    (r"include/kvring/.*", [PUBLIC]),
+    (r"cli/.*", [PUBLIC, r"cli/.*"]),
+    # what a kernel reaches of the processor's peak cannot be asked from outside
+    (r"bench/(cpu|fma)_.*", [PUBLIC, r"bench/.*", r"compute/cpu/.*",
+                             SEAM % "compute|registry|bf16"]),
+    (r"bench/.*", [PUBLIC, r"bench/.*"]),
+    (r"(python|examples)/.*", [PUBLIC]),
+    (r"runtime/registry\.c", [PUBLIC, r"(runtime|rdma|compute)/.*"]),
+    (r"runtime/.*", [PUBLIC, r"runtime/.*"]),
+    (r"rdma/(?P<back>[^/]+)/.*",
+     [PUBLIC, SEAM % "transport|wire|log|clock", r"rdma/[^/]+\.h",
+      r"rdma/{back}/.*"]),
+    (r"rdma/[^/]+", [PUBLIC, SEAM % "transport|wire|log|clock",
+                     r"rdma/[^/]+\.h"]),
+    (r"compute/(?P<back>[^/]+)/.*",
+     [PUBLIC, SEAM % "compute|log|tensor|bf16", r"compute/[^/]+\.h",
+      r"compute/{back}/.*"]),
+    (r"compute/[^/]+", [PUBLIC, SEAM % "compute|log|tensor|bf16", r"compute/[^/]+\.h"]),
+]
+
+FOREIGN = [  # system headers, where alone they may appear
+    (r"(infiniband|rdma)/.*", r"rdma/verbs/.*"),
+    (r"(cuda|cublas|cudnn|nvrtc|nccl)[^/]*\.h", r"compute/cuda/.*"),
+]
+
+ENGINE = r"runtime/engine[^/]*\.[ch]"
+ENGINE_MAY = r"(std(bool|def|int)|string|limits)\.h"
+
+
+def quoted_problem(name, header):
+    sibling = (tree.SOURCE / name).parent / header
+    if "/" not in header and sibling.is_file():
+        return None
+    for where, allowed in RULES:
+        match = re.fullmatch(where, name)
+        if match:
+            allowed = [a.replace("{back}", match.groupdict().get("back", ""))
+                       for a in allowed]
+            if any(re.fullmatch(a, header) for a in allowed):
+                return None
+            return f'{name}: must not include "{header}"'
+    return None
+
+
+def system_problem(name, header):
+    for pattern, where in FOREIGN:
+        if re.fullmatch(pattern, header) and not re.fullmatch(where, name):
+            return f"{name}: <{header}> belongs under {where}"
+    if re.fullmatch(ENGINE, name) and not re.fullmatch(ENGINE_MAY, header):
+        return f"{name}: the engine is pure, no <{header}>"
+    return None
+
+
+def problems_of(name):
+    for kind, header in INCLUDE.findall(tree.text(name)):
+        problem = system_problem if kind == "<" else quoted_problem
+        problem = problem(name, header)
+        if problem:
+            yield problem
+
+
+def main():
+    names = tree.files(".c", ".h", ".cu", ".cuh", ".cc", ".cpp")
+    tree.finish("layering", [p for n in names for p in problems_of(n)],
+                len(names))
+
+
+if __name__ == "__main__":
+    main()

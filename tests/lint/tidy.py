@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""clang-tidy over the C files that the build compiles, several at a time.
+
+A file that was found clean is not looked at again until it, a header of it,
+its flags, the configuration or clang-tidy change: the key is the hash of all
+that, the memory is build/.../tidy-cache. Exit 77 without clang-tidy, or with
+findings of another version than the one that the tree is kept clean with.
+"""
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+import tree
+
+BUILD = pathlib.Path(os.environ.get("KVRING_BUILD",
+                                    tree.SOURCE / "build" / "release"))
+VERSION = "version 14."
+CACHE = BUILD / "tidy-cache"
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def key_of(entry, salt):
+    """Hash of what clang-tidy would see; None when it does not preprocess."""
+    words = entry.get("arguments") or shlex.split(entry["command"])
+    keep = [w for w in words[1:] if w.startswith(("-D", "-I", "-m", "-std",
+                                                  "-isystem"))]
+    done = run("clang", "-E", "-P", *keep, entry["file"],
+               cwd=entry["directory"])
+    if done.returncode:
+        return None
+    # comments matter: they may hold NOLINT
+    own = pathlib.Path(entry["file"]).read_text(encoding="utf-8")
+    return hashlib.sha256("\0".join(
+        [salt, own, done.stdout, *words]).encode()).hexdigest()
+
+
+def check(entry, salt):
+    key = key_of(entry, salt)
+    mark = CACHE / key if key else None
+    if mark and mark.exists():
+        return ""
+    done = run("clang-tidy", "--quiet", "-p", str(BUILD), entry["file"])
+    if done.returncode == 0:
+        if mark:
+            mark.touch()
+        return ""
+    return done.stdout + done.stderr
+
+
+def entries():
+    """One compile command a file of the library, the command and the
+    benchmarks. Tests are cppcheck's: they may take a null for granted, where
+    a crash is a failure like any other."""
+    wanted = {str(tree.SOURCE / name) for name in tree.files(".c")
+              if not name.startswith("tests/")}
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    return list({e["file"]: e for e in commands
+                 if e["file"] in wanted}.values())
+
+
+def main():
+    if not shutil.which("clang-tidy") or not shutil.which("clang"):
+        print("clang-tidy is not installed; scripts/setup.sh test installs it")
+        sys.exit(77)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    salt = run("clang-tidy", "--version").stdout + \
+        (tree.SOURCE / ".clang-tidy").read_text()
+    todo = entries()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = [o for o in pool.map(lambda e: check(e, salt), todo) if o]
+    if problems and VERSION not in salt:
+        print(*problems, f"not clang-tidy {VERSION}: no verdict", sep="\n")
+        sys.exit(77)
+    tree.finish("tidy", problems, len(todo))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/reference/check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNIT 0x1p-24
+
+struct reference_case cases[CASES_MAX];
+size_t case_count;
+
+/* ---------------------------------------------------------------- cases */
+
+static int is_case(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return dot && strcmp(dot, ".kvref") == 0;
+}
+
+void cases_read(const char *directory)
+{
+	struct dirent **entries;
+	int count = scandir(directory, &entries, is_case, alphasort);
+
+	if (count < 0 || count > CASES_MAX) {
+		fprintf(stderr, "%s: %d cases\n", directory, count);
+		exit(1);
+	}
+	for (int i = 0; i < count; i++) {
+		reference_case_read(directory, entries[i]->d_name,
+				    &cases[case_count++]);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+void cases_free(void)
+{
+	while (case_count > 0)
+		reference_case_free(&cases[--case_count]);
+}
+
+/* ------------------------------------------------------------ tolerances */
+
+static struct tolerance tolerance_of(const struct reference_case *c, double e,
+				     double sums)
+{
+	return (struct tolerance){
+		.out = c->v_max * (2 * e + (2 + sums) * UNIT),
+		.lse = e + (2 + sums) * UNIT,
+	};
+}
+
+struct tolerance oracle_tolerance(const struct reference_case *c)
+{
+	return tolerance_of(c, UNIT * c->products, 0);
+}
+
+struct tolerance kernel_tolerance(const struct reference_case *c)
+{
+	double terms = (double)c->q.dim + 3;
+
+	return tolerance_of(c, terms * UNIT * c->products,
+			    (double)c->k.tokens + 16);
+}
+
+/* ---------------------------------------------------------------- shards */
+
+const struct partition partitions[2] = {
+	{"contiguous", kvr_ranges_contiguous},
+	{"zigzag", kvr_ranges_zigzag},
+};
+
+struct shard shard_of(const struct partition *p, uint64_t tokens,
+		      uint64_t start, uint32_t rank, uint32_t n)
+{
+	struct shard s = {.start = start};
+
+	assert_int_equal(p->ranges(tokens, rank, n, s.range, &s.count), KVR_OK);
+	for (size_t i = 0; i < s.count; i++) {
+		s.range[i].start += start;
+		s.tokens += s.range[i].length;
+	}
+	return s;
+}
+
+/* The index, in the whole sequence, of the shard's row `token`. */
+static uint64_t shard_row(const struct shard *s, size_t token)
+{
+	size_t i = 0;
+
+	while (token >= s->range[i].length)
+		token -= s->range[i++].length;
+	return s->range[i].start - s->start + token;
+}
+
+struct kvr_tensor shard_gather(const struct kvr_tensor *whole,
+			       const struct shard *s)
+{
+	size_t row = whole->heads * whole->dim * kvr_dtype_bytes(whole->dtype);
+	char *data = malloc(s->tokens * row + 1);
+
+	assert_non_null(data);
+	for (size_t t = 0; t < s->tokens; t++)
+		memcpy(data + t * row,
+		       (const char *)whole->data + shard_row(s, t) * row, row);
+	return kvr_tensor_dense(data, whole->dtype, s->tokens, whole->heads,
+				whole->dim);
+}
+
+/* --------------------------------------------------------------- results */
+
+struct result result_new(const struct reference_case *c, enum kvr_dtype dtype,
+			 size_t tokens)
+{
+	size_t count = tokens * c->q.heads;
+	void *out = calloc(count * c->v.dim + 1, sizeof(float));
+	float *lse = calloc(count + 1, sizeof(float));
+
+	assert_non_null(out);
+	assert_non_null(lse);
+	return (struct result){
+		.out = kvr_tensor_dense(out, dtype, tokens, c->q.heads,
+					c->v.dim),
+		.lse = lse,
+	};
+}
+
+void result_free(struct result *r)
+{
+	free(r->out.data);
+	free(r->lse);
+}
+
+/* -inf equals -inf; an lse is also rounded to f32. NaN is never close. */
+static bool lse_close(double got, double want, double tolerance)
+{
+	if (isinf(want))
+		return got == want;
+	return fabs(got - want) <= tolerance + UNIT * fabs(want);
+}
+
+/* Row `token` of the result against row `row` of what is expected. */
+static void row_check(const struct reference_case *c, const struct result *r,
+		      size_t token, uint64_t row, struct tolerance t,
+		      const char *what)
+{
+	size_t dim = c->v.dim, heads = c->q.heads;
+
+	for (size_t h = 0; h < heads; h++) {
+		double lse = r->lse[h * r->out.tokens + token];
+		double want = c->lse[h * c->q.tokens + row];
+
+		if (!lse_close(lse, want, t.lse))
+			fail_msg("%s %s: lse[%zu, %zu] %.9g, expected %.9g, "
+				 "tolerance %.3g",
+				 c->name, what, h, (size_t)row, lse, want,
+				 t.lse);
+		for (size_t i = 0; i < dim; i++) {
+			double got = reference_element(&r->out, token, h, i);
+			double out = c->out[(row * heads + h) * dim + i];
+			/* a bf16 result is rounded to 8 bits */
+			double ulp = r->out.dtype == KVR_BF16
+					     ? 0x1p-8 * fabs(out)
+					     : 0;
+
+			if (!(fabs(got - out) <= t.out + ulp))
+				fail_msg("%s %s: out[%zu, %zu, %zu] %.9g, "
+					 "expected %.9g, tolerance %.3g",
+					 c->name, what, (size_t)row, h, i, got,
+					 out, t.out + ulp);
+		}
+	}
+}
+
+void result_check(const struct reference_case *c, const struct result *r,
+		  const struct shard *shard, struct tolerance t,
+		  const char *what)
+{
+	for (size_t token = 0; token < shard->tokens; token++)
+		row_check(c, r, token, shard_row(shard, token), t, what);
+}

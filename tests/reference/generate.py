@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tests/reference/cases/*.kvref: attention computed by PyTorch.
+
+PyTorch is needed only here, never by the tests:
+
+    python3 tests/reference/generate.py          write the cases
+    python3 tests/reference/generate.py --check  compute them again from the
+                                                 committed inputs, compare
+
+Inputs are drawn from a seeded generator and rounded to f32 or bf16; what is
+expected is computed in float64 from the rounded inputs, once with softmax and
+logsumexp and once with scaled_dot_product_attention, which must agree.
+
+Container, little endian, each array padded with zeros to a multiple of 8:
+
+    char  magic[8]   "KVRREF1\\0"
+    u32   dtype      0 f32, 1 bf16: type of q, k, v
+    u32   mask       0 full, 1 causal
+    u32   q_tokens, kv_tokens
+    u32   q_start, kv_start      global positions of the first q and kv token
+    u32   q_heads, kv_heads
+    u32   head_dim, value_dim
+    f32   scale      0: 1 / sqrt(head_dim)
+    u32   reserved   0
+    f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
+    q     [q_tokens,  q_heads,  head_dim]   dtype
+    k     [kv_tokens, kv_heads, head_dim]   dtype
+    v     [kv_tokens, kv_heads, value_dim]  dtype
+    out   [q_tokens,  q_heads,  value_dim]  f32
+    lse   [q_heads,   q_tokens]             f64
+"""
+import pathlib
+import struct
+import sys
+
+import torch
+from torch.nn import functional
+
+CASES = pathlib.Path(__file__).resolve().parent / "cases"
+MAGIC = b"KVRREF1\0"
+HEADER = struct.Struct("<8s10IfId")
+TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = list(TYPES)
+MASKS = ["full", "causal"]
+
+
+def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
+         kind="normal"):
+    q_heads, kv_heads = heads
+    head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
+    return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
+            "kv_tokens": tokens if kv is None else kv, "q_start": start[0],
+            "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
+            "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
+            "kind": kind}
+
+
+def all_cases():
+    """Every head_dim in both types under both masks, then the corners."""
+    shapes = [(1, 257, (3, 3)), (3, 100, (4, 2)), (16, 257, (2, 1)),
+              (32, 100, (2, 2)), (64, 33, (4, 2)), (80, 33, (1, 1)),
+              (128, 21, (2, 1)), (256, 13, (2, 1))]
+    for head_dim, tokens, heads in shapes:
+        for dtype in DTYPES:
+            for mask in MASKS:
+                yield case(dtype, mask, tokens, heads, head_dim)
+    for dtype in DTYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 7, (6, 2), 32)
+            yield case(dtype, mask, 100, (2, 1), 16, kind="peaked")
+        # one and two tokens: most ranks of a ring hold nothing
+        yield case(dtype, "causal", 1, (2, 2), 64)
+        yield case(dtype, "full", 2, (4, 1), 64)
+        yield case(dtype, "causal", 2, (4, 4), 3)
+        # one key head for all
+        yield case(dtype, "causal", 33, (8, 1), 32)
+        # values wider and narrower than keys
+        yield case(dtype, "full", 33, (2, 1), (32, 80))
+        yield case(dtype, "causal", 33, (2, 2), (80, 24))
+        yield case(dtype, "causal", 50, (2, 1), (16, 1))
+        # the caller's scale: larger, negative, tiny
+        yield case(dtype, "causal", 33, (2, 2), 32, scale=0.75)
+        yield case(dtype, "full", 33, (2, 2), 32, scale=-0.5)
+        yield case(dtype, "full", 33, (2, 1), 16, scale=1e-4)
+        # all scores equal; all strongly negative; growing with position
+        yield case(dtype, "causal", 100, (2, 2), 16, kind="uniform")
+        yield case(dtype, "full", 100, (2, 1), 16, kind="negative")
+        yield case(dtype, "full", 100, (2, 1), 16, kind="rising")
+        # a prompt's tail against all of its keys, and a single query
+        yield case(dtype, "causal", 20, (4, 2), 32, kv=120, start=(100, 0))
+        yield case(dtype, "causal", 1, (4, 2), 64, kv=77, start=(76, 0))
+        # the first 9 queries see no key: 0 and -inf
+        yield case(dtype, "causal", 33, (2, 1), 16, kv=24, start=(0, 9))
+
+
+def name_of(c):
+    parts = [c["dtype"], c["mask"], f"q{c['q_tokens']}"]
+    if c["kv_tokens"] != c["q_tokens"]:
+        parts.append(f"kv{c['kv_tokens']}")
+    if c["kv_start"]:
+        parts.append(f"at{c['kv_start']}")
+    parts += [f"h{c['q_heads']}x{c['kv_heads']}", f"d{c['head_dim']}"]
+    if c["value_dim"] != c["head_dim"]:
+        parts.append(f"v{c['value_dim']}")
+    if c["scale"]:
+        parts.append(f"s{c['scale']:g}")
+    if c["kind"] != "normal":
+        parts.append(c["kind"])
+    return "-".join(parts)
+
+
+def draw(c, seed):
+    """q, k, v rounded to the case's type."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    q = normal(c["q_tokens"], c["q_heads"], c["head_dim"])
+    k = normal(c["kv_tokens"], c["kv_heads"], c["head_dim"])
+    v = normal(c["kv_tokens"], c["kv_heads"], c["value_dim"])
+    if c["kind"] == "peaked":
+        q, k = 6 * q, 6 * k
+    elif c["kind"] == "uniform":
+        k = k[:1].expand_as(k)
+    elif c["kind"] == "negative":
+        q, k = 3 + q.abs(), -3 - k.abs()
+    elif c["kind"] == "rising":
+        # the maximum moves with nearly every key, the hard case of an
+        # online softmax
+        q = q.abs()
+        k = k.abs() * torch.linspace(0.0, 8.0, len(k))[:, None, None]
+    return [t.to(TYPES[c["dtype"]]).contiguous() for t in (q, k, v)]
+
+
+def visible(c):
+    rows = torch.arange(c["q_tokens"])[:, None] + c["q_start"]
+    keys = torch.arange(c["kv_tokens"])[None, :] + c["kv_start"]
+    return keys <= rows if c["mask"] == "causal" else rows + keys >= 0
+
+
+def scale_of(c):
+    scale = struct.unpack("<f", struct.pack("<f", c["scale"]))[0]
+    return scale if scale else c["head_dim"] ** -0.5
+
+
+def attend(c, q, k, v):
+    """out [q, heads, value_dim], lse [heads, q], products; all float64."""
+    q, k, v = (t.double().transpose(0, 1) for t in (q, k, v))
+    group = c["q_heads"] // c["kv_heads"]
+    k, v = (t.repeat_interleave(group, dim=0) for t in (k, v))
+    seen, scale = visible(c), scale_of(c)
+    scores = (scale * (q @ k.transpose(1, 2))).masked_fill(
+        ~seen, float("-inf"))
+    lse = scores.logsumexp(dim=-1)
+    alive = seen.any(dim=-1)
+    out = torch.zeros(len(q), c["q_tokens"], c["value_dim"],
+                      dtype=torch.float64)
+    out[:, alive] = scores[:, alive].softmax(dim=-1) @ v
+    second = functional.scaled_dot_product_attention(
+        q[None, :, alive], k[None], v[None], attn_mask=seen[alive],
+        scale=scale)[0]
+    assert torch.allclose(out[:, alive], second, rtol=1e-12, atol=1e-13)
+    assert not out.isnan().any() and not lse.isnan().any()
+    assert bool((lse[:, ~alive] == float("-inf")).all())
+    products = abs(scale) * (q.abs() @ k.abs().transpose(1, 2))
+    products = products.masked_fill(~seen, 0.0).max().item()
+    return out.transpose(0, 1).contiguous(), lse.contiguous(), products
+
+
+def raw(tensor):
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.int16)
+    data = tensor.numpy().tobytes()
+    return data + bytes(-len(data) % 8)
+
+
+def encode(c, q, k, v):
+    out, lse, products = attend(c, q, k, v)
+    header = HEADER.pack(
+        MAGIC, DTYPES.index(c["dtype"]), MASKS.index(c["mask"]),
+        c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
+        c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
+        c["scale"], 0, products)
+    return header + b"".join(map(raw, (q, k, v, out.float(), lse)))
+
+
+def decode(data):
+    """The case and what follows its header, as tensors."""
+    (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
+     kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
+    assert magic == MAGIC
+    c = case(DTYPES[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
+             (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
+             scale=scale)
+    at, tensors = HEADER.size, []
+    for kind, shape in [
+            (TYPES[c["dtype"]], (q_tokens, q_heads, head_dim)),
+            (TYPES[c["dtype"]], (kv_tokens, kv_heads, head_dim)),
+            (TYPES[c["dtype"]], (kv_tokens, kv_heads, value_dim)),
+            (torch.float32, (q_tokens, q_heads, value_dim)),
+            (torch.float64, (q_heads, q_tokens))]:
+        count = torch.Size(shape).numel()
+        tensors.append(torch.frombuffer(
+            bytearray(data), dtype=kind, count=count, offset=at).view(shape))
+        at += (count * tensors[-1].element_size() + 7) // 8 * 8
+    assert at == len(data)
+    return c, tensors
+
+
+def check(path):
+    c, (q, k, v, out, lse) = decode(path.read_bytes())
+    expected_out, expected_lse, _ = attend(c, q, k, v)
+    torch.testing.assert_close(out.double(), expected_out, rtol=1e-7,
+                               atol=1e-12)
+    torch.testing.assert_close(lse, expected_lse, rtol=1e-12, atol=1e-12)
+
+
+def main():
+    if sys.argv[1:] == ["--check"]:
+        paths = sorted(CASES.glob("*.kvref"))
+        for path in paths:
+            check(path)
+        print(f"{len(paths)} cases agree with PyTorch {torch.__version__}")
+        return
+    CASES.mkdir(exist_ok=True)
+    for path in CASES.glob("*.kvref"):
+        path.unlink()
+    total = 0
+    for seed, c in enumerate(all_cases()):
+        path = CASES / f"{name_of(c)}.kvref"
+        assert not path.exists(), path
+        total += path.write_bytes(encode(c, *draw(c, seed)))
+    count = len(list(CASES.glob("*.kvref")))
+    print(f"{count} cases, {total} bytes, PyTorch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()

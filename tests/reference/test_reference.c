@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention against PyTorch in float64: the committed cases are independent
+ * of our own oracle. The oracle is held to the rounding of its f32 results;
+ * every kernel that this processor runs, to the a-priori bound of fp32
+ * arithmetic, with the sequence split over rings of several sizes and each
+ * rank taking the blocks in the order in which a ring brings them.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/registry.h"
+#include "tests/reference/check.h"
+
+#define RANKS_MAX 7
+
+/* ---------------------------------------------------------------- oracle */
+
+static void oracle_check(const struct reference_case *c)
+{
+	struct result r = result_new(c, KVR_F32, c->q.tokens);
+	struct shard all =
+		shard_of(&partitions[0], c->q.tokens, c->q_start, 0, 1);
+	struct kvr_range q = {0, c->q_start, c->q.tokens};
+	struct kvr_range kv = {0, c->kv_start, c->k.tokens};
+	struct kvr_plan_desc desc;
+
+	kvr_plan_desc_init(&desc);
+	desc.q_heads = (uint32_t)c->q.heads;
+	desc.kv_heads = (uint32_t)c->k.heads;
+	desc.head_dim = (uint32_t)c->q.dim;
+	desc.value_dim = (uint32_t)c->v.dim;
+	desc.dtype = c->q.dtype;
+	desc.mask = c->mask;
+	desc.scale = c->scale;
+	desc.q_ranges = &q;
+	desc.q_range_count = 1;
+	desc.kv_ranges = &kv;
+	desc.kv_range_count = 1;
+	assert_int_equal(kvr_attention_oracle(&desc, &c->q, &c->k, &c->v, NULL,
+					      0, &r.out, r.lse, c->q.tokens),
+			 KVR_OK);
+	result_check(c, &r, &all, oracle_tolerance(c), "oracle");
+	result_free(&r);
+}
+
+static void oracle_every_case_matches_float64(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < case_count; i++)
+		oracle_check(&cases[i]);
+}
+
+/* --------------------------------------------------------------- kernels */
+
+static struct kvr_ranges shard_ranges(const struct shard *s)
+{
+	return (struct kvr_ranges){.range = s->range, .count = s->count};
+}
+
+/* A simulated ring: all blocks packed, each rank's steps in ring order. */
+struct setting {
+	const struct reference_case *c;
+	const struct kvr_compute_ops *ops;
+	const struct partition *partition;
+	uint32_t n, threads;
+	enum kvr_dtype out;
+};
+
+static struct kvr_compute_shape shape_of(const struct reference_case *c)
+{
+	return (struct kvr_compute_shape){
+		.q_heads = (uint32_t)c->q.heads,
+		.kv_heads = (uint32_t)c->k.heads,
+		.head_dim = (uint32_t)c->q.dim,
+		.value_dim = (uint32_t)c->v.dim,
+		.dtype = c->q.dtype,
+		.mask = c->mask,
+		.scale = c->scale ? c->scale
+				  : (float)(1 / sqrt((double)c->q.dim)),
+	};
+}
+
+static void *pack_block(const struct setting *s, struct kvr_compute *compute,
+			const struct shard *kv)
+{
+	struct kvr_compute_shape shape = shape_of(s->c);
+	size_t bytes = s->ops->block_bytes(&shape, shard_ranges(kv));
+	struct kvr_tensor k = shard_gather(&s->c->k, kv),
+			  v = shard_gather(&s->c->v, kv);
+	void *block = aligned_alloc(64, bytes + 64);
+
+	assert_int_equal(bytes % 64, 0);
+	assert_non_null(block);
+	s->ops->pack(compute, shard_ranges(kv), &k, &v, block);
+	free(k.data);
+	free(v.data);
+	return block;
+}
+
+/* The block of rank (rank - step) mod n, as a ring brings it. */
+static void take_step(const struct setting *s, struct kvr_compute *compute,
+		      uint32_t rank, uint32_t step)
+{
+	uint32_t origin = (rank + s->n - step) % s->n;
+	struct shard kv = shard_of(s->partition, s->c->k.tokens, s->c->kv_start,
+				   origin, s->n);
+	void *block = pack_block(s, compute, &kv);
+
+	s->ops->step(compute, shard_ranges(&kv), block);
+	free(block);
+}
+
+static void rank_check(const struct setting *s, uint32_t rank)
+{
+	const struct reference_case *c = s->c;
+	struct kvr_compute_shape shape = shape_of(c);
+	struct shard shard =
+		shard_of(s->partition, c->q.tokens, c->q_start, rank, s->n);
+	struct kvr_tensor q = shard_gather(&c->q, &shard);
+	struct result r = result_new(c, s->out, shard.tokens);
+	struct kvr_compute *compute;
+	char what[128];
+
+	assert_int_equal(s->ops->open(&shape, shard_ranges(&shard), s->threads,
+				      &compute),
+			 KVR_OK);
+	s->ops->begin(compute, &q);
+	for (uint32_t step = 0; step < s->n; step++)
+		take_step(s, compute, rank, step);
+	s->ops->finish(compute, &r.out, r.lse, shard.tokens);
+	s->ops->close(compute);
+
+	snprintf(what, sizeof(what), "%s %s rank %u of %u, %u threads",
+		 s->ops->name, s->partition->name, rank, s->n, s->threads);
+	result_check(c, &r, &shard, kernel_tolerance(c), what);
+	result_free(&r);
+	free(q.data);
+}
+
+static void kernel_check(const struct reference_case *c,
+			 const struct kvr_compute_ops *ops)
+{
+	static const uint32_t sizes[] = {1, 2, 3, 4, RANKS_MAX};
+
+	for (size_t p = 0; p < 2; p++)
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			/* threads and output types alternate */
+			struct setting s = {
+				.c = c,
+				.ops = ops,
+				.partition = &partitions[p],
+				.n = sizes[i],
+				.threads = 1 + (uint32_t)(p + i) % 2,
+				.out = i % 2 ? c->q.dtype : KVR_F32,
+			};
+
+			for (uint32_t rank = 0; rank < s.n; rank++)
+				rank_check(&s, rank);
+		}
+}
+
+static void kernels_every_case_in_rings_match_float64(void **state)
+{
+	const struct kvr_compute_ops *ops;
+	size_t usable = 0;
+
+	(void)state;
+	for (size_t k = 0; (ops = kvr_registry_compute(k)); k++) {
+		char reason[160] = "";
+
+		if (ops->probe(reason, sizeof(reason)) != KVR_OK) {
+			print_message("%s left out: %s\n", ops->name, reason);
+			continue;
+		}
+		usable++;
+		for (size_t i = 0; i < case_count; i++)
+			kernel_check(&cases[i], ops);
+	}
+	assert_true(usable > 0);
+}
+
+/* ----------------------------------------------------------------- cases */
+
+static size_t dims_seen(enum kvr_dtype dtype, enum kvr_mask mask, size_t dim)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < case_count; i++)
+		count += cases[i].q.dtype == dtype && cases[i].mask == mask &&
+			 cases[i].q.dim == dim;
+	return count;
+}
+
+/* A checkout that lost its cases must not pass. */
+static void cases_committed_cover_types_masks_and_dims(void **state)
+{
+	static const size_t dims[] = {1, 3, 16, 32, 64, 80, 128, 256};
+
+	(void)state;
+	assert_true(case_count >= 48);
+	for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
+		for (int dtype = KVR_F32; dtype <= KVR_BF16; dtype++)
+			for (int mask = 0; mask <= KVR_MASK_CAUSAL; mask++)
+				assert_true(dims_seen((enum kvr_dtype)dtype,
+						      (enum kvr_mask)mask,
+						      dims[i]) > 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cases_committed_cover_types_masks_and_dims),
+		cmocka_unit_test(oracle_every_case_matches_float64),
+		cmocka_unit_test(kernels_every_case_in_rings_match_float64),
+	};
+	int failed;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: test_reference DIRECTORY\n");
+		return 2;
+	}
+	cases_read(argv[1]);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	cases_free();
+	return failed ? 1 : 0;
+}

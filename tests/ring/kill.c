@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ring_kill [RUNS [SEED]]: kills or stops a random rank of a ring of
+ * processes at a random moment, from before the ring opens until it is
+ * closed, and holds the others to what DESIGN section 5 promises: each call
+ * returns KVR_ERR_PEER_LOST within the deadline and names rank and step, or
+ * the work was done; no byte is wrong; nothing is left behind. Run i of seed S
+ * is run 0 of seed S + i.
+ */
+#include "tests/ring/kill.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/gather.h"
+#include "runtime/clock.h"
+#include "tests/ring/kill_tally.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PEER_TIMEOUT_MS 2000
+#else
+#define PEER_TIMEOUT_MS 1000
+#endif
+
+/* What a busy machine may add to the deadline, and what is a hang. */
+#define SLACK_MS 1000
+#define HANG_MS 30000
+
+struct run {
+	uint64_t seed;
+	struct kill_world *world;
+	const struct kill_input *input;
+	struct gather *gather;
+	pid_t pid[KILL_RANKS_MAX];
+	int status[KILL_RANKS_MAX];
+	bool ended[KILL_RANKS_MAX];
+
+	uint32_t victim;
+	int signal;	    /* SIGKILL or SIGSTOP */
+	bool wake;	    /* continue the stopped one afterwards */
+	unsigned at;	    /* strike when it got so far, */
+	uint64_t delay_ns;  /* and so much later */
+	uint64_t struck_ns; /* when; 0: not yet */
+	bool closed;	    /* the launcher gave up the gathering */
+	bool ok;
+};
+
+__attribute__((format(printf, 2, 3))) static void
+complaint(struct run *run, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	printf("FAILED (run again: ring_kill 1 %llu): ",
+	       (unsigned long long)run->seed);
+	vprintf(format, list);
+	printf("\n");
+	va_end(list);
+	run->ok = false;
+}
+
+/* --------------------------------------------------------------- draws */
+
+static uint32_t below(uint64_t *state, uint32_t limit)
+{
+	return (uint32_t)(whole_random(state) % limit);
+}
+
+/* Delays of all sizes up to some milliseconds. */
+static uint64_t draw_delay(uint64_t *state)
+{
+	uint64_t most = UINT64_C(1) << (10 + below(state, 13));
+
+	return whole_random(state) % most;
+}
+
+static unsigned draw_at(uint64_t *state)
+{
+	switch (below(state, 6)) {
+	case 0:
+		return AT_BORN;
+	case 1:
+		return AT_OPENING;
+	case 2:
+		return AT_CLOSING;
+	default:
+		return AT_PASS(below(state, KILL_PASSES), below(state, POINTS));
+	}
+}
+
+static void draw(struct run *run)
+{
+	uint64_t state = run->seed;
+	struct kill_world *world = run->world;
+
+	memset(world, 0, sizeof(*world));
+	whole_random(&state);
+	world->seed = run->seed;
+	world->n = 2 + below(&state, KILL_RANKS_MAX - 1);
+	world->attention = below(&state, 2);
+	world->caller = below(&state, 4) == 0;
+	world->slots = 2 + below(&state, 2);
+	world->peer_timeout_ms = PEER_TIMEOUT_MS;
+	run->victim = below(&state, world->n);
+	run->signal = below(&state, 2) ? SIGKILL : SIGSTOP;
+	run->wake = below(&state, 2);
+	run->at = draw_at(&state);
+	run->delay_ns = draw_delay(&state);
+	run->ok = true;
+}
+
+/* --------------------------------------------------------------- ranks */
+
+static void be_rank(struct run *run, uint32_t rank, int fd)
+{
+	char text[16];
+
+	/* No rank outlives a test that was ended itself. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	gather_close(run->gather);
+	snprintf(text, sizeof(text), "%d", fd);
+	setenv("KVRING_BOOTSTRAP_FD", text, 1);
+	snprintf(text, sizeof(text), "%u", rank);
+	setenv("KVRING_RANK", text, 1);
+	snprintf(text, sizeof(text), "%u", run->world->n);
+	setenv("KVRING_SIZE", text, 1);
+	/* A full exit: the leak checker has its say. */
+	exit(kill_rank_main(run->world, rank, run->input));
+}
+
+static void spawn(struct run *run)
+{
+	run->gather = gather_new(run->world->n);
+	CHECK(run->gather);
+	for (uint32_t i = 0; i < run->world->n; i++) {
+		int pair[2];
+
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
+				  pair));
+		CHECK(!fcntl(pair[0], F_SETFL, O_NONBLOCK));
+		fflush(NULL);
+		gather_attach(run->gather, i, pair[0]);
+		run->pid[i] = fork();
+		CHECK(run->pid[i] >= 0);
+		if (run->pid[i] == 0)
+			be_rank(run, i, pair[1]);
+		close(pair[1]);
+	}
+}
+
+/* The launcher's part of the bootstrap, for at most so long. */
+static void serve(struct run *run, uint64_t wait_ns)
+{
+	struct timespec wait = {.tv_nsec = (long)wait_ns};
+	struct pollfd fds[KILL_RANKS_MAX];
+	struct complaint why;
+
+	for (uint32_t i = 0; i < run->world->n; i++)
+		fds[i] = (struct pollfd){
+			.fd = gather_fd(run->gather, i),
+			.events = gather_events(run->gather, i),
+		};
+	ppoll(fds, run->world->n, &wait, NULL);
+	for (uint32_t i = 0; i < run->world->n; i++)
+		if (fds[i].fd >= 0 && fds[i].revents &&
+		    !gather_serve(run->gather, i, &why))
+			complaint(run, "all-gather: %s", why.text);
+}
+
+/* How many still run. */
+static uint32_t reap(struct run *run)
+{
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < run->world->n; i++) {
+		if (!run->ended[i] && waitpid(run->pid[i], &run->status[i],
+					      WNOHANG) == run->pid[i])
+			run->ended[i] = true;
+		left += !run->ended[i];
+	}
+	return left;
+}
+
+/* -------------------------------------------------------------- strike */
+
+static void strike(struct run *run)
+{
+	const struct kill_report *victim = &run->world->report[run->victim];
+	uint64_t deadline_ns = kvr_clock_ns() + HANG_MS * KVR_NS_PER_MS;
+
+	while (atomic_load_explicit(&victim->at, memory_order_relaxed) <
+		       run->at &&
+	       kvr_clock_ns() < deadline_ns)
+		serve(run, 20000);
+	deadline_ns = kvr_clock_ns() + run->delay_ns;
+	while (kvr_clock_ns() < deadline_ns)
+		serve(run, 10000);
+	run->struck_ns = kvr_clock_ns();
+	kill(run->pid[run->victim], run->signal);
+}
+
+/*
+ * A launcher, too, waits no longer than the time-out for a rank that
+ * contributes to nothing any more. That rank may have been stopped while it
+ * still held copies of the others' sockets: closing alone would not do.
+ */
+static void give_up(struct run *run)
+{
+	if (run->closed ||
+	    kvr_clock_ns() - run->struck_ns <= PEER_TIMEOUT_MS * KVR_NS_PER_MS)
+		return;
+	for (uint32_t i = 0; i < run->world->n; i++)
+		if (gather_fd(run->gather, i) >= 0)
+			shutdown(gather_fd(run->gather, i), SHUT_RDWR);
+	gather_close(run->gather);
+	run->closed = true;
+}
+
+/* Until `most` ranks are left; what then still runs is a hang. */
+static void await(struct run *run, uint32_t most)
+{
+	uint64_t deadline_ns = kvr_clock_ns() + HANG_MS * KVR_NS_PER_MS;
+
+	while (reap(run) > most) {
+		if (kvr_clock_ns() > deadline_ns) {
+			complaint(run, "a rank hangs");
+			return;
+		}
+		serve(run, KVR_NS_PER_MS);
+		give_up(run);
+	}
+}
+
+static void end_all(struct run *run)
+{
+	for (uint32_t i = 0; i < run->world->n; i++) {
+		if (run->ended[i])
+			continue;
+		kill(run->pid[i], SIGKILL);
+		waitpid(run->pid[i], &run->status[i], 0);
+		run->ended[i] = true;
+	}
+}
+
+/* It was told to stop: it does, unless it ended before. */
+static bool victim_stopped(const struct run *run)
+{
+	siginfo_t info;
+
+	return run->signal == SIGSTOP && !run->ended[run->victim] &&
+	       waitid(P_PID, (id_t)run->pid[run->victim], &info,
+		      WSTOPPED | WEXITED | WNOWAIT) == 0 &&
+	       info.si_code == CLD_STOPPED;
+}
+
+static void play(struct run *run)
+{
+	spawn(run);
+	strike(run);
+	if (run->signal == SIGSTOP)
+		await(run, 1);
+	if (victim_stopped(run)) {
+		if (run->wake)
+			kill(run->pid[run->victim], SIGCONT);
+		else
+			end_all(run);
+	}
+	await(run, 0);
+	end_all(run);
+	gather_free(run->gather);
+}
+
+/* --------------------------------------------------------------- judge */
+
+/* A rank that says that all is done has every byte of every pass. */
+static void judge_done(struct run *run, uint32_t rank)
+{
+	const struct kill_report *r = &run->world->report[rank];
+
+	if (r->passes != KILL_PASSES || r->call[0])
+		complaint(run, "rank %u exits 0 after %u passes", rank,
+			  r->passes);
+	if (r->close_ns >
+	    (uint64_t)(PEER_TIMEOUT_MS + SLACK_MS) * KVR_NS_PER_MS)
+		complaint(run, "rank %u closed for %.3f s", rank,
+			  (double)r->close_ns / 1e9);
+}
+
+static void judge_blame(struct run *run, uint32_t rank)
+{
+	const struct kill_report *r = &run->world->report[rank];
+	const struct kvr_failure *f = &r->failure;
+	bool in_pass = f->pass != 0;
+	char name[32];
+
+	snprintf(name, sizeof(name), "lost rank %u ", run->victim);
+	if (f->status != KVR_ERR_PEER_LOST || f->rank != run->victim ||
+	    !strstr(f->text, name))
+		complaint(run, "rank %u blames rank %u: %s: %s", rank, f->rank,
+			  kvr_status_name(f->status), f->text);
+	if (!strstr(f->text, in_pass ? " in step " : "between passes"))
+		complaint(run, "rank %u names no step: %s", rank, f->text);
+	if (in_pass && run->world->attention) {
+		/* The kernel may still have been busy with the last step. */
+		if (f->pass != r->pass || f->step < r->taken ||
+		    f->step > r->taken + 1)
+			complaint(run, "rank %u was in step %u of %llu: %s",
+				  rank, r->taken, (unsigned long long)r->pass,
+				  f->text);
+	} else if (in_pass && (f->pass != r->pass || f->step != r->taken)) {
+		complaint(run, "rank %u was in step %u of %llu: %s", rank,
+			  r->taken, (unsigned long long)r->pass, f->text);
+	}
+}
+
+static void judge_lost(struct run *run, uint32_t rank, struct tally *tally)
+{
+	const struct kill_report *r = &run->world->report[rank];
+	uint64_t took_ns = r->returned_ns - run->struck_ns;
+
+	if (r->status != KVR_ERR_PEER_LOST)
+		complaint(run, "rank %u: %s returns %s", rank, r->call,
+			  kvr_status_name(r->status));
+	if (r->opened)
+		judge_blame(run, rank);
+	else if (!r->log[0])
+		complaint(run, "rank %u fails to open and does not say why",
+			  rank);
+	if (rank == run->victim)
+		return;
+	if (r->returned_ns < run->struck_ns)
+		complaint(run, "rank %u fails before anybody died", rank);
+	else if (took_ns >
+		 (uint64_t)(PEER_TIMEOUT_MS + SLACK_MS) * KVR_NS_PER_MS)
+		complaint(run, "rank %u: %s returns after %.3f s", rank,
+			  r->call, (double)took_ns / 1e9);
+	tally_add(tally, run->signal == SIGSTOP, r->opened, took_ns);
+}
+
+static void judge_rank(struct run *run, uint32_t rank, struct tally *tally)
+{
+	const struct kill_report *r = &run->world->report[rank];
+	int status = run->status[rank];
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	    rank == run->victim)
+		return;
+	if (!WIFEXITED(status))
+		complaint(run, "rank %u was killed by signal %d", rank,
+			  WTERMSIG(status));
+	else if (r->wrong[0])
+		complaint(run, "rank %u: %s", rank, r->wrong);
+	else if (WEXITSTATUS(status) == RANK_DONE)
+		judge_done(run, rank);
+	else if (WEXITSTATUS(status) == RANK_LOST)
+		judge_lost(run, rank, tally);
+	else
+		complaint(run, "rank %u exits %d", rank, WEXITSTATUS(status));
+}
+
+/* Did the victim get through unharmed? Then so must the others. */
+static void judge_spared(struct run *run)
+{
+	const struct kill_report *victim = &run->world->report[run->victim];
+
+	if (atomic_load(&victim->at) < AT_CLOSED || victim->call[0])
+		return;
+	for (uint32_t i = 0; i < run->world->n; i++)
+		if (run->world->report[i].call[0])
+			complaint(run, "rank %u fails although none died", i);
+}
+
+static size_t entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	size_t count = 0;
+
+	if (!directory)
+		return 0;
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+/* Those of this network namespace, which is ours alone. */
+static size_t unix_sockets(void)
+{
+	FILE *file = fopen("/proc/self/net/unix", "r");
+	size_t lines = 0;
+	char line[512];
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		lines++;
+	fclose(file);
+	return lines;
+}
+
+struct place {
+	size_t shm, fds, files, sockets;
+};
+
+static struct place look_round(bool alone)
+{
+	return (struct place){
+		.shm = entries("/dev/shm"),
+		.fds = entries("/proc/self/fd"),
+		.files = entries("."),
+		.sockets = alone ? unix_sockets() : 0,
+	};
+}
+
+static void judge_left(struct run *run, const struct place *before, bool alone)
+{
+	struct place now = look_round(alone);
+
+	/*
+	 * As a subreaper this process inherits every orphan. One that ends at
+	 * once is the leak checker's, if its rank was struck under it.
+	 */
+	for (int i = 0; i < 100 && waitpid(-1, NULL, WNOHANG) != -1; i++)
+		usleep(10000);
+	if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
+		complaint(run, "a process is left");
+	/* The kernel may put its things away a moment later. */
+	for (int i = 0; i < 100 && memcmp(&now, before, sizeof(now)); i++) {
+		usleep(10000);
+		now = look_round(alone);
+	}
+	if (now.shm != before->shm)
+		complaint(run, "/dev/shm has %zu entries, had %zu", now.shm,
+			  before->shm);
+	if (now.fds != before->fds)
+		complaint(run, "%zu descriptors, were %zu", now.fds,
+			  before->fds);
+	if (now.files != before->files)
+		complaint(run, "a temporary file is left");
+	if (now.sockets != before->sockets)
+		complaint(run, "%zu sockets, were %zu", now.sockets,
+			  before->sockets);
+}
+
+/* ---------------------------------------------------------------- runs */
+
+static void print_run(const struct run *run)
+{
+	const struct kill_world *w = run->world;
+
+	printf("seed %llu: n %u, %s, %s, %u slots; rank %u %s at %u.%u + %llu "
+	       "us\n",
+	       (unsigned long long)run->seed, w->n,
+	       w->attention ? "attention" : "passes",
+	       w->caller ? "caller" : "thread", w->slots, run->victim,
+	       run->signal == SIGKILL ? "killed" : "stopped", run->at / POINTS,
+	       run->at % POINTS, (unsigned long long)run->delay_ns / 1000);
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct kill_report *r = &w->report[i];
+
+		printf("  rank %u at %u: status %x, %s %s, %+.6f s: %s\n%s", i,
+		       r->at, (unsigned)run->status[i], r->call,
+		       kvr_status_name(r->status),
+		       r->call[0] ? ((double)r->returned_ns -
+				     (double)run->struck_ns) /
+					    1e9
+				  : 0,
+		       r->failure.text, r->log);
+	}
+}
+
+static bool one(uint64_t seed, struct kill_world *world,
+		const struct kill_input *input, bool alone, struct tally *tally)
+{
+	struct place before = look_round(alone);
+	struct run run = {.seed = seed, .world = world, .input = input};
+
+	draw(&run);
+	play(&run);
+	for (uint32_t i = 0; i < world->n; i++)
+		judge_rank(&run, i, tally);
+	judge_spared(&run);
+	judge_left(&run, &before, alone);
+	tally_run(tally, run.signal == SIGSTOP);
+	if (!run.ok || getenv("KVR_TEST_LOG"))
+		print_run(&run);
+	return run.ok;
+}
+
+static void make_input(struct kill_input *input)
+{
+	struct kvr_plan_desc desc;
+
+	kvr_plan_desc_init(&desc);
+	desc.q_heads = 2;
+	desc.kv_heads = 1;
+	desc.head_dim = 16;
+	desc.mask = KVR_MASK_CAUSAL;
+	for (int i = 0; i < 2; i++) {
+		struct whole *w = &input->whole[i];
+
+		whole_init(w, &desc, 97, 1000 + (uint64_t)i, 1);
+		input->out[i] = malloc(97 * 2 * 16 * sizeof(float));
+		input->lse[i] = malloc(97 * 2 * sizeof(float));
+		CHECK(input->out[i] && input->lse[i]);
+		whole_oracle(w, input->out[i], input->lse[i]);
+	}
+}
+
+static void free_input(struct kill_input *input)
+{
+	for (int i = 0; i < 2; i++) {
+		whole_fini(&input->whole[i]);
+		free(input->out[i]);
+		free(input->lse[i]);
+	}
+}
+
+static uint32_t play_all(uint32_t runs, uint64_t seed, bool alone,
+			 struct tally *tally)
+{
+	struct kill_world *world =
+		mmap(NULL, sizeof(*world), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct kill_input input;
+	uint32_t failed = 0;
+
+	CHECK(world != MAP_FAILED);
+	make_input(&input);
+	for (uint32_t i = 0; i < runs; i++)
+		failed += !one(seed + i, world, &input, alone, tally);
+	free_input(&input);
+	munmap(world, sizeof(*world));
+	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t runs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 20;
+	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10)
+				 : kvr_clock_ns() / KVR_NS_PER_MS;
+	char directory[] = "/tmp/ring_kill.XXXXXX";
+	struct tally tally = {.runs = {0}};
+	uint32_t failed;
+	bool alone;
+
+	/* A network namespace of its own shows every socket that is left. */
+	alone = !unshare(CLONE_NEWNET) ||
+		!unshare(CLONE_NEWUSER | CLONE_NEWNET);
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	CHECK(mkdtemp(directory) && !chdir(directory));
+	setenv("TMPDIR", directory, 1);
+	printf("%u runs from seed %llu, peer_timeout %d ms%s\n", runs,
+	       (unsigned long long)seed, PEER_TIMEOUT_MS,
+	       alone ? "" : "; no network namespace: sockets not counted");
+	failed = play_all(runs, seed, alone, &tally);
+	CHECK(!rmdir(directory));
+	tally_print(&tally);
+	printf("%u of %u runs failed\n", failed, runs);
+	return failed || !runs ? 1 : 0;
+}

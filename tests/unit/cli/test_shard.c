@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/attention.h"
+
+#define ROW 24
+#define TOKENS 3000 /* over several pages */
+#define OFFSET 40
+
+static int fd;
+
+static uint8_t byte_of(uint64_t row, size_t at)
+{
+	return (uint8_t)(row * 31 + at * 7 + row / 256);
+}
+
+static int make_file(void **state)
+{
+	FILE *file = tmpfile();
+	uint64_t row;
+	size_t at;
+
+	(void)state;
+	if (!file)
+		return -1;
+	for (at = 0; at < OFFSET; at++)
+		fputc(0xee, file);
+	for (row = 0; row < TOKENS; row++)
+		for (at = 0; at < ROW; at++)
+			fputc(byte_of(row, at), file);
+	fflush(file);
+	fd = dup(fileno(file));
+	return fclose(file);
+}
+
+/* The rows are those of the ranges, in their order. */
+static void check_rows(const struct shard *shard, const struct rows *rows)
+{
+	const uint8_t *at = rows->data;
+	uint64_t row;
+	size_t i, j;
+
+	for (i = 0; i < shard->count; i++)
+		for (row = 0; row < shard->ranges[i].length; row++)
+			for (j = 0; j < ROW; j++)
+				assert_int_equal(
+					*at++,
+					byte_of(shard->ranges[i].start + row,
+						j));
+}
+
+static void check(enum partition partition, uint64_t offset_error,
+		  uint64_t tokens, uint32_t n)
+{
+	uint64_t total = 0;
+	struct shard shard;
+	struct rows rows;
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		shard = shard_of(partition, tokens, i, n);
+		total += shard.tokens;
+		/* An element size that OFFSET divides, or not. */
+		assert_int_equal(rows_open(fd, OFFSET, ROW, 4 + offset_error,
+					   &shard, &rows),
+				 0);
+		check_rows(&shard, &rows);
+		rows_close(&rows);
+	}
+	assert_int_equal(total, tokens);
+}
+
+static void rows_of_every_shard_are_those_of_its_ranges(void **state)
+{
+	(void)state;
+	check(PARTITION_CONTIGUOUS, 0, TOKENS, 1);
+	check(PARTITION_CONTIGUOUS, 0, TOKENS, 7);
+	check(PARTITION_ZIGZAG, 0, TOKENS, 4);
+	check(PARTITION_ZIGZAG, 0, TOKENS, 1);
+}
+
+static void rows_of_unaligned_tensor_are_the_same(void **state)
+{
+	(void)state;
+	check(PARTITION_CONTIGUOUS, 3, TOKENS, 3);
+}
+
+static void rows_of_more_ranks_than_tokens_are_empty(void **state)
+{
+	(void)state;
+	check(PARTITION_CONTIGUOUS, 0, 3, 8);
+	check(PARTITION_ZIGZAG, 0, 3, 8);
+}
+
+static void rows_of_shortened_file_are_an_error(void **state)
+{
+	struct shard shard = shard_of(PARTITION_ZIGZAG, TOKENS * 2, 0, 2);
+	struct rows rows;
+
+	(void)state;
+	assert_int_equal(rows_open(fd, OFFSET, ROW, 4, &shard, &rows), ENODATA);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows_of_every_shard_are_those_of_its_ranges),
+		cmocka_unit_test(rows_of_unaligned_tensor_are_the_same),
+		cmocka_unit_test(rows_of_more_ranks_than_tokens_are_empty),
+		cmocka_unit_test(rows_of_shortened_file_are_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, make_file, NULL);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/layout.h"
+
+/* Every element of k and v names its place. */
+static float name_of(size_t is_value, size_t token, size_t head, size_t i)
+{
+	return (float)(1 + is_value + 2 * (i + 256 * (head + 4 * token)));
+}
+
+static struct kvr_tensor named(size_t is_value, size_t tokens, size_t heads,
+			       size_t dim)
+{
+	size_t token_stride = heads * (dim + 1) + 3;
+	float *data = calloc(tokens * token_stride + 1, sizeof(*data));
+	struct kvr_tensor t = {data, KVR_F32,	   tokens, heads,
+			       dim,  token_stride, dim + 1};
+
+	assert_non_null(data);
+	for (size_t token = 0; token < tokens; token++)
+		for (size_t head = 0; head < heads; head++)
+			for (size_t i = 0; i < dim; i++)
+				data[token * token_stride + head * (dim + 1) +
+				     i] = name_of(is_value, token, head, i);
+	return t;
+}
+
+/* One panel against the picture in layout.h. */
+static void assert_panel(const struct kvr_compute_shape *shape,
+			 const float *panel, size_t head, size_t token,
+			 size_t count)
+{
+	const float *values = panel + (size_t)16 * shape->head_dim;
+
+	for (size_t i = 0; i < shape->head_dim; i++)
+		for (size_t key = 0; key < 16; key++)
+			assert_true(panel[i * 16 + key] ==
+				    (key < count
+					     ? name_of(0, token + key, head, i)
+					     : 0));
+	for (size_t i = 0; i < kvr_cpu_groups(shape->value_dim) * 16; i++)
+		for (size_t key = 0; key < 16; key++)
+			assert_true(values[i / 16 * 256 + key * 16 + i % 16] ==
+				    (key < count && i < shape->value_dim
+					     ? name_of(1, token + key, head, i)
+					     : 0));
+}
+
+static float *pack(const struct kvr_compute_shape *shape, struct kvr_ranges kv,
+		   size_t tokens, uint32_t threads)
+{
+	struct kvr_tensor k =
+		named(0, tokens, shape->kv_heads, shape->head_dim);
+	struct kvr_tensor v =
+		named(1, tokens, shape->kv_heads, shape->value_dim);
+	size_t bytes = kvr_cpu_block_bytes(shape, kv);
+	float *block = aligned_alloc(64, bytes);
+	struct kvr_compute *compute;
+
+	assert_non_null(block);
+	memset(block, 0xff, bytes);
+	assert_int_equal(kvr_cpu_portable.open(shape, (struct kvr_ranges){0},
+					       threads, &compute),
+			 KVR_OK);
+	kvr_cpu_portable.pack(compute, kv, &k, &v, block);
+	kvr_cpu_portable.close(compute);
+	free(k.data);
+	free(v.data);
+	return block;
+}
+
+static void layout_ranges_begin_panels(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 6,
+						.kv_heads = 3,
+						.head_dim = 5,
+						.value_dim = 19,
+						.scale = 1};
+	const struct kvr_range range[] = {
+		{0, 0, 33}, {1, 7, 0}, {0, 50, 16}, {2, 0, 1}};
+	const size_t count[] = {16, 16, 1, 16, 1};
+	const size_t panel = kvr_cpu_panel_elements(&shape);
+	float *block = pack(&shape, (struct kvr_ranges){range, 4}, 50, 2);
+	float *at = block;
+
+	(void)state;
+	assert_int_equal(panel, 16 * (5 + 32));
+	for (size_t head = 0; head < 3; head++) {
+		size_t token = 0;
+
+		for (size_t i = 0; i < 5; i++, at += panel) {
+			assert_panel(&shape, at, head, token, count[i]);
+			token += count[i];
+		}
+	}
+	free(block);
+}
+
+/* More panels than a thread takes at a time, cut in the middle of ranges. */
+static void layout_many_panels_packed_once(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 2,
+						.kv_heads = 2,
+						.head_dim = 1,
+						.value_dim = 16,
+						.scale = 1};
+	const struct kvr_range range[] = {{0, 0, 1000}, {1, 0, 1200}};
+	const size_t panel = kvr_cpu_panel_elements(&shape);
+	const size_t first = kvr_cpu_panels(1000);
+	float *block = pack(&shape, (struct kvr_ranges){range, 2}, 2200, 3);
+
+	(void)state;
+	for (size_t head = 0; head < 2; head++)
+		for (size_t i = 0; i < first + 75; i++) {
+			size_t local = i < first ? i : i - first;
+			size_t base = i < first ? 0 : 1000;
+			size_t left = range[i >= first].length - local * 16;
+
+			assert_panel(&shape,
+				     block + (head * (first + 75) + i) * panel,
+				     head, base + local * 16,
+				     left < 16 ? left : 16);
+		}
+	free(block);
+}
+
+static void layout_bf16_keeps_bits(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 1,
+						.kv_heads = 1,
+						.head_dim = 2,
+						.value_dim = 3,
+						.dtype = KVR_BF16,
+						.scale = 1};
+	uint16_t k[2 * 2] = {0x7fc1, 0x8000, 0x0001, 0xff80};
+	uint16_t v[2 * 3] = {1, 2, 3, 4, 5, 6};
+	struct kvr_tensor kt = kvr_tensor_dense(k, KVR_BF16, 2, 1, 2);
+	struct kvr_tensor vt = kvr_tensor_dense(v, KVR_BF16, 2, 1, 3);
+	uint16_t panel[16 * 18];
+
+	(void)state;
+	memset(panel, 0xff, sizeof(panel));
+	kvr_cpu_pack_panel(&shape, &kt, &vt, 0, 0, 2, panel);
+	assert_int_equal(panel[0], 0x7fc1);
+	assert_int_equal(panel[1], 0x0001);
+	assert_int_equal(panel[2], 0);
+	assert_int_equal(panel[16], 0x8000);
+	assert_int_equal(panel[17], 0xff80);
+	for (size_t i = 0; i < 16; i++) {
+		assert_int_equal(panel[32 + i], i < 3 ? i + 1 : 0);
+		assert_int_equal(panel[48 + i], i < 3 ? i + 4 : 0);
+		assert_int_equal(panel[64 + i], 0);
+	}
+}
+
+static void layout_block_bytes_multiple_of_64(void **state)
+{
+	struct kvr_compute_shape shape = {.q_heads = 1,
+					  .kv_heads = 1,
+					  .head_dim = 3,
+					  .value_dim = 3,
+					  .dtype = KVR_BF16};
+	struct kvr_range range = {0, 0, 17};
+	struct kvr_ranges kv = {&range, 1};
+
+	(void)state;
+	/* Two panels of 16 * (3 + 16) * 2 bytes. */
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 1216);
+	shape.kv_heads = 5;
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 6080);
+	range.length = 1;
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 3072);
+	range.length = 0;
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 0);
+	kv.count = 0;
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 0);
+}
+
+static void layout_block_bytes_saturates(void **state)
+{
+	struct kvr_compute_shape shape = {
+		.q_heads = 1, .kv_heads = 1, .head_dim = 64, .value_dim = 64};
+	struct kvr_range range = {0, 0, UINT64_MAX / 2};
+
+	(void)state;
+	assert_true(
+		kvr_cpu_block_bytes(&shape, (struct kvr_ranges){&range, 1}) ==
+		SIZE_MAX / 64 * 64);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(layout_ranges_begin_panels),
+		cmocka_unit_test(layout_many_panels_packed_once),
+		cmocka_unit_test(layout_bf16_keeps_bits),
+		cmocka_unit_test(layout_block_bytes_multiple_of_64),
+		cmocka_unit_test(layout_block_bytes_saturates),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/bf16.h"
+#include "runtime/tensor.h"
+
+static uint16_t round_bits(uint32_t bits)
+{
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return kvr_bf16_from_f32(value);
+}
+
+static void bf16_ties_round_to_even(void **state)
+{
+	(void)state;
+	assert_int_equal(round_bits(0x3f808000), 0x3f80);
+	assert_int_equal(round_bits(0x3f818000), 0x3f82);
+	assert_int_equal(round_bits(0x3f808001), 0x3f81);
+	assert_int_equal(round_bits(0x3f807fff), 0x3f80);
+	assert_int_equal(round_bits(0xbf818000), 0xbf82);
+	assert_int_equal(round_bits(0x80000000), 0x8000);
+	/* The carry runs into the exponent, and at the end into infinity. */
+	assert_int_equal(round_bits(0x3fffffff), 0x4000);
+	assert_int_equal(round_bits(0x7f7fffff), 0x7f80);
+	assert_int_equal(round_bits(0xff800000), 0xff80);
+}
+
+static void bf16_nan_stays_nan(void **state)
+{
+	static const uint32_t nans[] = {0x7fc00000, 0x7f800001, 0x7fffffff,
+					0xff800001, 0xffffffff};
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		uint16_t bits = round_bits(nans[i]);
+
+		assert_true(isnan(kvr_bf16_to_f32(bits)));
+		assert_int_equal(bits >> 15, nans[i] >> 31);
+	}
+}
+
+static void bf16_every_value_survives(void **state)
+{
+	(void)state;
+	for (uint32_t bits = 0; bits < 0x10000; bits++) {
+		float value = kvr_bf16_to_f32((uint16_t)bits);
+
+		if (!isnan(value))
+			assert_int_equal(kvr_bf16_from_f32(value), bits);
+	}
+}
+
+static void dtype_bytes_of_each_type(void **state)
+{
+	(void)state;
+	assert_int_equal(kvr_dtype_bytes(KVR_F32), 4);
+	assert_int_equal(kvr_dtype_bytes(KVR_BF16), 2);
+	assert_int_equal(kvr_dtype_bytes((enum kvr_dtype)2), 0);
+}
+
+static void tensor_dense_strides(void **state)
+{
+	float data[24];
+	struct kvr_tensor t = kvr_tensor_dense(data, KVR_F32, 2, 3, 4);
+
+	(void)state;
+	assert_ptr_equal(t.data, data);
+	assert_int_equal(t.token_stride, 12);
+	assert_int_equal(t.head_stride, 4);
+	assert_true(kvr_tensor_is(&t, KVR_F32, 2, 3, 4));
+}
+
+static void tensor_other_shape_refused(void **state)
+{
+	float data[24];
+	struct kvr_tensor t = kvr_tensor_dense(data, KVR_F32, 2, 3, 4);
+
+	(void)state;
+	assert_false(kvr_tensor_is(NULL, KVR_F32, 2, 3, 4));
+	assert_false(kvr_tensor_is(&t, KVR_BF16, 2, 3, 4));
+	assert_false(kvr_tensor_is(&t, KVR_F32, 1, 3, 4));
+	assert_false(kvr_tensor_is(&t, KVR_F32, 2, 2, 4));
+	assert_false(kvr_tensor_is(&t, KVR_F32, 2, 3, 3));
+	t.token_stride = 3;
+	assert_false(kvr_tensor_is(&t, KVR_F32, 2, 3, 4));
+	t.token_stride = 12;
+	t.head_stride = 3;
+	assert_false(kvr_tensor_is(&t, KVR_F32, 2, 3, 4));
+	t.head_stride = 4;
+	t.data = NULL;
+	assert_false(kvr_tensor_is(&t, KVR_F32, 2, 3, 4));
+	t.tokens = 0;
+	assert_true(kvr_tensor_is(&t, KVR_F32, 0, 3, 4));
+}
+
+static const struct kvr_plan_desc good = {.q_heads = 4,
+					  .kv_heads = 2,
+					  .head_dim = 16,
+					  .dtype = KVR_BF16,
+					  .mask = KVR_MASK_CAUSAL};
+
+static void shape_defaults_filled_in(void **state)
+{
+	struct kvr_plan_desc desc = good;
+	struct kvr_compute_shape shape;
+
+	(void)state;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_int_equal(shape.value_dim, 16);
+	assert_true(shape.scale == 0.25f);
+	assert_int_equal(shape.q_heads, 4);
+	assert_int_equal(shape.kv_heads, 2);
+	assert_int_equal(shape.dtype, KVR_BF16);
+	assert_int_equal(shape.mask, KVR_MASK_CAUSAL);
+	desc.value_dim = 256;
+	desc.scale = -2;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_int_equal(shape.value_dim, 256);
+	assert_true(shape.scale == -2);
+}
+
+static void assert_refused(const struct kvr_plan_desc *desc)
+{
+	struct kvr_compute_shape shape;
+
+	assert_int_equal(kvr_shape_from_desc(desc, &shape), KVR_ERR_INVALID);
+}
+
+static void shape_out_of_range_refused(void **state)
+{
+	struct kvr_plan_desc desc;
+
+	(void)state;
+	desc = good, desc.q_heads = 3, assert_refused(&desc);
+	desc = good, desc.q_heads = 0, assert_refused(&desc);
+	desc = good, desc.kv_heads = 0, assert_refused(&desc);
+	desc = good, desc.head_dim = 0, assert_refused(&desc);
+	desc = good, desc.head_dim = 257, assert_refused(&desc);
+	desc = good, desc.value_dim = 257, assert_refused(&desc);
+	desc = good, desc.dtype = (enum kvr_dtype)7, assert_refused(&desc);
+	desc = good, desc.mask = (enum kvr_mask)2, assert_refused(&desc);
+	desc = good, desc.scale = NAN, assert_refused(&desc);
+	desc = good, desc.scale = INFINITY, assert_refused(&desc);
+}
+
+static void ranges_tokens_added_up(void **state)
+{
+	const struct kvr_range range[] = {{0, 5, 3}, {1, 0, 0}, {9, 1, 4}};
+	size_t tokens = 99;
+
+	(void)state;
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){range, 3}, &tokens),
+		KVR_OK);
+	assert_int_equal(tokens, 7);
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){NULL, 0}, &tokens),
+		KVR_OK);
+	assert_int_equal(tokens, 0);
+}
+
+static void ranges_overflow_refused(void **state)
+{
+	const struct kvr_range end[] = {{0, UINT64_MAX, 1}};
+	const struct kvr_range sum[] = {{0, 0, SIZE_MAX / 2}, {1, 0, 1}};
+	size_t tokens;
+
+	(void)state;
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){end, 1}, &tokens),
+		KVR_ERR_INVALID);
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){sum, 2}, &tokens),
+		KVR_ERR_INVALID);
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){NULL, 1}, &tokens),
+		KVR_ERR_INVALID);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bf16_ties_round_to_even),
+		cmocka_unit_test(bf16_nan_stays_nan),
+		cmocka_unit_test(bf16_every_value_survives),
+		cmocka_unit_test(dtype_bytes_of_each_type),
+		cmocka_unit_test(tensor_dense_strides),
+		cmocka_unit_test(tensor_other_shape_refused),
+		cmocka_unit_test(shape_defaults_filled_in),
+		cmocka_unit_test(shape_out_of_range_refused),
+		cmocka_unit_test(ranges_tokens_added_up),
+		cmocka_unit_test(ranges_overflow_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

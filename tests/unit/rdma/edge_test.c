@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "rdma/edge.h"
+
+static char last_line[512];
+
+static void keep(void *arg, enum kvr_log_level level, const char *line)
+{
+	(void)arg, (void)level;
+	snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+static struct kvr_log test_log = {keep, NULL, KVR_LOG_ERROR};
+
+static struct kvr_endpoint_config receiver(void)
+{
+	return (struct kvr_endpoint_config){
+		.role = KVR_ROLE_IN,
+		.rank = 2,
+		.peer = 1,
+		.n = 4,
+		.ring_id = 99,
+		.generation = 3,
+		.lanes = 2,
+		.slots = 2,
+		.slot_bytes = {1000, 2000},
+		.chunk_bytes = 300,
+		.log = &test_log,
+	};
+}
+
+/* What the sender on the other side of receiver() would say. */
+static struct kvr_hello sender_hello(void)
+{
+	struct kvr_endpoint_config config = receiver();
+	struct kvr_hello hello;
+	const uint8_t nonce[KVR_NONCE_BYTES] = {1, 2, 3};
+
+	config.role = KVR_ROLE_OUT;
+	config.rank = 1;
+	config.peer = 2;
+	kvr_hello_init(&config, nonce, &hello);
+	return hello;
+}
+
+/* --------------------------------------------------------------- gather */
+
+static const uint8_t a[] = "abcdefg", c[] = "hij", e[] = "klmnop";
+static const struct kvr_piece pieces[] = {
+	{a, 7, NULL},	 {NULL, 0, NULL}, {c, 3, NULL},
+	{NULL, 0, NULL}, {e, 6, NULL},
+};
+
+static struct kvr_write whole(size_t skip, size_t bytes)
+{
+	return (struct kvr_write){.bytes = bytes,
+				  .skip = skip,
+				  .pieces = pieces,
+				  .piece_count = 5};
+}
+
+static void gather_of_every_range_copies_those_bytes(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	struct kvr_gather gather;
+
+	(void)state;
+	for (size_t skip = 0; skip < 16; skip++) {
+		for (size_t bytes = 1; bytes <= 16 - skip; bytes++) {
+			const struct kvr_write write = whole(skip, bytes);
+			char got[17] = {0};
+
+			assert_int_equal(
+				kvr_gather_begin(&config, &write, &gather),
+				KVR_OK);
+			kvr_gather_copy(&gather, got, bytes);
+			assert_memory_equal(got, &"abcdefghijklmnop"[skip],
+					    bytes);
+		}
+	}
+}
+
+static void gather_in_small_steps_loses_no_byte(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	const struct kvr_write write = whole(0, 16);
+
+	(void)state;
+	for (size_t step = 1; step <= 16; step++) {
+		struct kvr_gather gather;
+		char got[17] = {0};
+
+		assert_int_equal(kvr_gather_begin(&config, &write, &gather),
+				 KVR_OK);
+		for (size_t at = 0; at < 16; at += step) {
+			size_t part = 16 - at < step ? 16 - at : step;
+
+			kvr_gather_copy(&gather, got + at, part);
+		}
+		assert_string_equal(got, "abcdefghijklmnop");
+	}
+}
+
+static void gather_beyond_its_pieces_is_invalid(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	struct kvr_gather gather;
+
+	(void)state;
+	for (size_t skip = 0; skip < 20; skip++) {
+		const size_t left = skip < 16 ? 16 - skip : 0;
+		const struct kvr_write write = whole(skip, left + 1);
+
+		assert_int_equal(kvr_gather_begin(&config, &write, &gather),
+				 KVR_ERR_INVALID);
+	}
+}
+
+static void gather_past_the_slot_is_invalid(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	struct kvr_write write = whole(0, 16);
+	struct kvr_gather gather;
+
+	(void)state;
+	write.offset = 1000 - 16;
+	assert_int_equal(kvr_gather_begin(&config, &write, &gather), KVR_OK);
+	write.offset++;
+	assert_int_equal(kvr_gather_begin(&config, &write, &gather),
+			 KVR_ERR_INVALID);
+	write.lane = 1;
+	assert_int_equal(kvr_gather_begin(&config, &write, &gather), KVR_OK);
+	write.lane = 2;
+	assert_int_equal(kvr_gather_begin(&config, &write, &gather),
+			 KVR_ERR_INVALID);
+}
+
+/* ---------------------------------------------------------------- hello */
+
+static void hello_of_the_peer_is_accepted(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	const struct kvr_hello hello = sender_hello();
+
+	(void)state;
+	assert_int_equal(kvr_hello_check(&config, &hello), KVR_OK);
+}
+
+#define CHANGED(member, name)                                                  \
+	do {                                                                   \
+		struct kvr_hello hello = sender_hello();                       \
+		char text[64];                                                 \
+                                                                               \
+		snprintf(text, sizeof(text), "%s is %llu here, %llu there",    \
+			 name, (unsigned long long)hello.member,               \
+			 (unsigned long long)(hello.member ^ 1));              \
+		hello.member ^= 1;                                             \
+		assert_int_equal(kvr_hello_check(&config, &hello),             \
+				 KVR_ERR_MISMATCH);                            \
+		assert_non_null(strstr(last_line, text));                      \
+	} while (0)
+
+static void hello_with_any_change_names_field_and_values(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+
+	(void)state;
+	CHANGED(version, "hello version");
+	CHANGED(role, "role of the peer");
+	CHANGED(ring_id, "ring id");
+	CHANGED(generation, "generation");
+	CHANGED(n, "ring size");
+	CHANGED(from, "rank of the peer");
+	CHANGED(to, "rank here");
+	CHANGED(lanes, "lanes");
+	CHANGED(slots, "slots");
+	CHANGED(slot_bytes[0], "slot_bytes of lane 0");
+	CHANGED(slot_bytes[1], "slot_bytes of lane 1");
+	CHANGED(chunk_bytes, "chunk_bytes");
+}
+
+/* Whatever was left in the configuration past the lanes is not compared. */
+static void hello_of_one_lane_ignores_the_second(void **state)
+{
+	struct kvr_endpoint_config config = receiver();
+	struct kvr_hello hello = sender_hello();
+
+	(void)state;
+	config.lanes = hello.lanes = 1;
+	hello.slot_bytes[1] = 0;
+	assert_int_equal(kvr_hello_check(&config, &hello), KVR_OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gather_of_every_range_copies_those_bytes),
+		cmocka_unit_test(gather_in_small_steps_loses_no_byte),
+		cmocka_unit_test(gather_beyond_its_pieces_is_invalid),
+		cmocka_unit_test(gather_past_the_slot_is_invalid),
+		cmocka_unit_test(hello_of_the_peer_is_accepted),
+		cmocka_unit_test(hello_with_any_change_names_field_and_values),
+		cmocka_unit_test(hello_of_one_lane_ignores_the_second),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plans and runs: what is refused, packing, steps, cancelling. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "tests/support/ranks.h"
+
+/* Each rank: 6 tokens of 2 heads and dims 4 and 3; the sequence n times so. */
+#define TOKENS 6
+#define HEADS 2
+#define DIM 4
+#define VALUE 3
+#define RANKS 3
+
+struct problem {
+	struct kvr_range range;
+	struct kvr_plan_desc desc;
+	float q[TOKENS * HEADS * DIM], k[TOKENS * DIM], v[TOKENS * VALUE];
+	float out[TOKENS * HEADS * VALUE], lse[HEADS * TOKENS];
+	struct kvr_tensor tq, tk, tv, tout;
+};
+
+/* Some number between -1 and 1 for each element of the whole. */
+static float element(uint32_t which, size_t i)
+{
+	return (float)sin(1.7 * (double)(i + 1) + 0.9 * which);
+}
+
+static void fill(float *data, size_t count, uint32_t which, uint32_t rank)
+{
+	for (size_t i = 0; i < count; i++)
+		data[i] = element(which, rank * count + i);
+}
+
+static void problem_init(struct problem *p, uint32_t rank)
+{
+	memset(p, 0, sizeof(*p));
+	p->range = (struct kvr_range){.start = (uint64_t)rank * TOKENS,
+				      .length = TOKENS};
+	kvr_plan_desc_init(&p->desc);
+	p->desc.q_heads = HEADS;
+	p->desc.kv_heads = 1;
+	p->desc.head_dim = DIM;
+	p->desc.value_dim = VALUE;
+	p->desc.mask = KVR_MASK_CAUSAL;
+	p->desc.q_ranges = p->desc.kv_ranges = &p->range;
+	p->desc.q_range_count = p->desc.kv_range_count = 1;
+	fill(p->q, TOKENS * HEADS * DIM, 0, rank);
+	fill(p->k, TOKENS * DIM, 1, rank);
+	fill(p->v, TOKENS * VALUE, 2, rank);
+	p->tq = kvr_tensor_dense(p->q, KVR_F32, TOKENS, HEADS, DIM);
+	p->tk = kvr_tensor_dense(p->k, KVR_F32, TOKENS, 1, DIM);
+	p->tv = kvr_tensor_dense(p->v, KVR_F32, TOKENS, 1, VALUE);
+	p->tout = kvr_tensor_dense(p->out, KVR_F32, TOKENS, HEADS, VALUE);
+}
+
+static enum kvr_status run(struct problem *p, struct kvr_plan *plan)
+{
+	return kvr_attention_run(plan, &p->tq, &p->tk, &p->tv, &p->tout, p->lse,
+				 TOKENS);
+}
+
+/* What the rank's rows must be, from all ranks' keys. */
+static void check_output(const struct problem *p, uint32_t rank, uint32_t n)
+{
+	float k[RANKS * TOKENS * DIM], v[RANKS * TOKENS * VALUE];
+	float out[TOKENS * HEADS * VALUE], lse[HEADS * TOKENS];
+	const struct kvr_range all = {.length = (uint64_t)n * TOKENS};
+	struct kvr_plan_desc desc = p->desc;
+	struct kvr_tensor tk, tv, tout;
+
+	for (uint32_t i = 0; i < n; i++) {
+		fill(k + (size_t)i * TOKENS * DIM, TOKENS * DIM, 1, i);
+		fill(v + (size_t)i * TOKENS * VALUE, TOKENS * VALUE, 2, i);
+	}
+	tk = kvr_tensor_dense(k, KVR_F32, n * TOKENS, 1, DIM);
+	tv = kvr_tensor_dense(v, KVR_F32, n * TOKENS, 1, VALUE);
+	tout = kvr_tensor_dense(out, KVR_F32, TOKENS, HEADS, VALUE);
+	desc.kv_ranges = &all;
+	CHECK(p->range.start == (uint64_t)rank * TOKENS);
+	CHECK_STATUS(kvr_attention_oracle(&desc, &p->tq, &tk, &tv, NULL, 0,
+					  &tout, lse, TOKENS),
+		     KVR_OK);
+	for (size_t i = 0; i < TOKENS * HEADS * VALUE; i++)
+		CHECK(fabsf(p->out[i] - out[i]) < 1e-5f);
+	for (size_t i = 0; i < HEADS * TOKENS; i++)
+		CHECK(fabsf(p->lse[i] - lse[i]) < 1e-5f);
+}
+
+static void over(uint32_t n, void (*body)(struct rank *), size_t slot_bytes)
+{
+	struct ranks ranks;
+
+	ranks_init(&ranks, n);
+	ranks.body = body;
+	if (slot_bytes)
+		ranks.options.lane[0].slot_bytes = slot_bytes;
+	ranks_run(&ranks);
+}
+
+/* ------------------------------------------------------------- refused */
+
+static void refuse_plan(struct rank *rank, const struct kvr_plan_desc *desc,
+			enum kvr_status expected)
+{
+	struct kvr_plan *plan = NULL;
+
+	CHECK_STATUS(kvr_plan_create(rank->ring, desc, &plan), expected);
+	CHECK(!plan);
+}
+
+static void wrong_plans(struct rank *rank)
+{
+	const struct kvr_range wraps = {.start = UINT64_MAX, .length = 2};
+	struct kvr_plan *plan;
+	struct kvr_plan_desc d;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+#define REFUSED(change, expected)                                              \
+	do {                                                                   \
+		d = p.desc;                                                    \
+		change;                                                        \
+		refuse_plan(rank, &d, expected);                               \
+	} while (0)
+	REFUSED(d.size--, KVR_ERR_INVALID);
+	REFUSED(d.q_heads = 0, KVR_ERR_INVALID);
+	REFUSED(d.kv_heads = 0, KVR_ERR_INVALID);
+	REFUSED(d.q_heads = 3; d.kv_heads = 2, KVR_ERR_INVALID);
+	REFUSED(d.head_dim = 0, KVR_ERR_INVALID);
+	REFUSED(d.head_dim = 257, KVR_ERR_INVALID);
+	REFUSED(d.value_dim = 257, KVR_ERR_INVALID);
+	REFUSED(d.dtype = (enum kvr_dtype)9, KVR_ERR_INVALID);
+	REFUSED(d.mask = (enum kvr_mask)9, KVR_ERR_INVALID);
+	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
+	REFUSED(d.scale = INFINITY, KVR_ERR_INVALID);
+	REFUSED(d.q_ranges = &wraps, KVR_ERR_INVALID);
+	REFUSED(d.kv_ranges = &wraps, KVR_ERR_INVALID);
+	REFUSED(d.q_ranges = NULL, KVR_ERR_INVALID);
+	REFUSED(d.kernel = "abacus", KVR_ERR_UNSUPPORTED);
+#undef REFUSED
+	CHECK_STATUS(kvr_plan_create(NULL, &p.desc, &plan), KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_plan_create(rank->ring, NULL, &plan), KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, NULL),
+		     KVR_ERR_INVALID);
+	kvr_plan_destroy(NULL);
+
+	/* And the ring is whole. */
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
+	CHECK_STATUS(run(&p, plan), KVR_OK);
+	check_output(&p, rank->rank, rank->n);
+	kvr_plan_destroy(plan);
+}
+
+static void plan_wrong_description_refused_ring_whole(void **state)
+{
+	(void)state;
+	over(1, wrong_plans, 0);
+	over(RANKS, wrong_plans, 0);
+}
+
+static void block_too_large(struct rank *rank)
+{
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	refuse_plan(rank, &p.desc, KVR_ERR_LIMIT);
+	CHECK(strstr(rank->log, "kvr_attention_block_bytes"));
+}
+
+static void plan_block_exceeds_slots_limit(void **state)
+{
+	struct problem p;
+	size_t bytes;
+
+	(void)state;
+	problem_init(&p, 0);
+	assert_int_equal(kvr_attention_block_bytes(&p.desc, TOKENS, 1, &bytes),
+			 KVR_OK);
+	over(1, block_too_large, bytes - 1);
+	over(RANKS, block_too_large, bytes - 1);
+}
+
+static void block_bytes_wrong_arguments_refused(void **state)
+{
+	struct problem p;
+	size_t bytes = 7;
+
+	(void)state;
+	problem_init(&p, 0);
+	assert_int_equal(kvr_attention_block_bytes(NULL, 1, 1, &bytes),
+			 KVR_ERR_INVALID);
+	assert_int_equal(kvr_attention_block_bytes(&p.desc, 1, 1, NULL),
+			 KVR_ERR_INVALID);
+	p.desc.kernel = "abacus";
+	assert_int_equal(kvr_attention_block_bytes(&p.desc, 1, 1, &bytes),
+			 KVR_ERR_UNSUPPORTED);
+	p.desc.size = 0;
+	assert_int_equal(kvr_attention_block_bytes(&p.desc, 1, 1, &bytes),
+			 KVR_ERR_INVALID);
+	assert_int_equal(bytes, 7);
+}
+
+/* Rank 1 has its own idea of the scale. */
+static void other_scale(struct rank *rank)
+{
+	struct kvr_plan *plan;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.scale = rank->rank == 1 ? 0.25f : 0.5f;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "scale (bits) is "));
+	/* All know it, and can agree. */
+	p.desc.scale = 0;
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
+	CHECK_STATUS(run(&p, plan), KVR_OK);
+	check_output(&p, rank->rank, rank->n);
+	kvr_plan_destroy(plan);
+}
+
+static void plan_differs_between_ranks_mismatch(void **state)
+{
+	(void)state;
+	over(2, other_scale, 0);
+	over(RANKS, other_scale, 0);
+}
+
+/* One tensor of the call is not what the plan says. */
+static void wrong_tensors(const struct problem *p, struct kvr_plan *plan)
+{
+	const struct kvr_tensor *good[4] = {&p->tq, &p->tk, &p->tv, &p->tout};
+
+	for (int which = 0; which < 4; which++) {
+		for (int how = 0; how < 6; how++) {
+			struct kvr_tensor bad = *good[which];
+			const struct kvr_tensor *t[4];
+
+			memcpy(t, good, sizeof(t));
+			t[which] = &bad;
+			bad.tokens -= how == 0;
+			bad.heads += how == 1;
+			bad.dim -= how == 2;
+			if (how == 3)
+				bad.dtype = KVR_BF16;
+			if (how == 4)
+				bad.data = NULL;
+			if (how == 5)
+				bad.token_stride = 1;
+			CHECK_STATUS(kvr_attention_run(plan, t[0], t[1], t[2],
+						       t[3], NULL, 0),
+				     KVR_ERR_INVALID);
+			if (which == 1 || which == 2)
+				CHECK_STATUS(
+					kvr_attention_pack(plan, t[1], t[2]),
+					KVR_ERR_INVALID);
+		}
+	}
+}
+
+static void wrong_runs(struct rank *rank)
+{
+	struct kvr_plan *plan;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
+	CHECK(!kvr_plan_pass(plan));
+	wrong_tensors(&p, plan);
+	CHECK_STATUS(
+		kvr_attention_run(NULL, &p.tq, &p.tk, &p.tv, &p.tout, NULL, 0),
+		KVR_ERR_INVALID);
+	CHECK_STATUS(
+		kvr_attention_run(plan, NULL, &p.tk, &p.tv, &p.tout, NULL, 0),
+		KVR_ERR_INVALID);
+	CHECK_STATUS(
+		kvr_attention_run(plan, &p.tq, &p.tk, NULL, &p.tout, NULL, 0),
+		KVR_ERR_INVALID);
+	CHECK_STATUS(
+		kvr_attention_run(plan, &p.tq, NULL, &p.tv, &p.tout, NULL, 0),
+		KVR_ERR_INVALID);
+	CHECK_STATUS(
+		kvr_attention_run(plan, &p.tq, &p.tk, &p.tv, NULL, NULL, 0),
+		KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_attention_run(plan, &p.tq, &p.tk, &p.tv, &p.tout,
+				       p.lse, TOKENS - 1),
+		     KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_attention_pack(NULL, &p.tk, &p.tv), KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_attention_pack(plan, NULL, &p.tv), KVR_ERR_INVALID);
+	CHECK_STATUS(kvr_attention_pack(plan, &p.tk, NULL), KVR_ERR_INVALID);
+	/* Nothing was packed. */
+	CHECK_STATUS(
+		kvr_attention_run(plan, &p.tq, NULL, NULL, &p.tout, NULL, 0),
+		KVR_ERR_STATE);
+	/* Nothing of that has moved a block: the others agree. */
+	CHECK_STATUS(run(&p, plan), KVR_OK);
+	check_output(&p, rank->rank, rank->n);
+	kvr_plan_destroy(plan);
+}
+
+static void run_wrong_arguments_refused_ring_whole(void **state)
+{
+	(void)state;
+	over(1, wrong_runs, 0);
+	over(RANKS, wrong_runs, 0);
+}
+
+/* --------------------------------------------------------------- works */
+
+static void pack_and_run_twice(struct rank *rank)
+{
+	float out[TOKENS * HEADS * VALUE], lse[HEADS * TOKENS];
+	struct kvr_plan *plan;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
+	CHECK_STATUS(run(&p, plan), KVR_OK);
+	check_output(&p, rank->rank, rank->n);
+	memcpy(out, p.out, sizeof(out));
+	memcpy(lse, p.lse, sizeof(lse));
+	CHECK_STATUS(kvr_attention_pack(plan, &p.tk, &p.tv), KVR_OK);
+	/* From here on their memory is the caller's again. */
+	memset(p.k, 0xff, sizeof(p.k));
+	memset(p.v, 0xff, sizeof(p.v));
+	for (int i = 0; i < 2; i++) {
+		memset(p.out, 0xff, sizeof(p.out));
+		memset(p.lse, 0xff, sizeof(p.lse));
+		CHECK_STATUS(kvr_attention_run(plan, &p.tq, NULL, NULL, &p.tout,
+					       p.lse, TOKENS),
+			     KVR_OK);
+		CHECK(memcmp(p.out, out, sizeof(out)) == 0);
+		CHECK(memcmp(p.lse, lse, sizeof(lse)) == 0);
+	}
+	kvr_plan_destroy(plan);
+}
+
+static void pack_then_run_twice_same_bits(void **state)
+{
+	(void)state;
+	over(1, pack_and_run_twice, 0);
+	over(RANKS, pack_and_run_twice, 0);
+}
+
+struct steps {
+	uint32_t seen, steps;
+	bool in_order;
+	struct kvr_plan *plan;
+	uint32_t cancel_at; /* 0: never */
+};
+
+static void on_step(void *arg, uint32_t done, uint32_t steps)
+{
+	struct steps *s = arg;
+
+	s->in_order &= done == ++s->seen;
+	s->steps = steps;
+	if (done == s->cancel_at)
+		CHECK_STATUS(kvr_pass_cancel(kvr_plan_pass(s->plan)), KVR_OK);
+}
+
+static void watch_steps(struct rank *rank)
+{
+	struct steps s = {.in_order = true};
+	struct kvr_pass_stats stats;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.on_step = on_step;
+	p.desc.on_step_arg = &s;
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &s.plan), KVR_OK);
+	/* The exchange of ranges is no step of the caller's. */
+	CHECK(s.seen == 0);
+	for (int i = 0; i < 3; i++) {
+		s.seen = 0;
+		CHECK_STATUS(run(&p, s.plan), KVR_OK);
+		CHECK(s.in_order && s.seen == rank->n && s.steps == rank->n);
+	}
+	kvr_pass_stats_init(&stats);
+	CHECK_STATUS(kvr_pass_get_stats(kvr_plan_pass(s.plan), &stats), KVR_OK);
+	CHECK(stats.steps == rank->n);
+	kvr_plan_destroy(s.plan);
+}
+
+static void run_tells_every_step_in_order(void **state)
+{
+	(void)state;
+	over(1, watch_steps, 0);
+	over(RANKS, watch_steps, 0);
+}
+
+/* Rank 0 gives up every second run, after its first step. */
+static void cancel_midway(struct rank *rank)
+{
+	struct steps s = {.in_order = true};
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.on_step = on_step;
+	p.desc.on_step_arg = &s;
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &s.plan), KVR_OK);
+	for (int i = 0; i < 10; i++) {
+		enum kvr_status status;
+
+		s.seen = 0;
+		s.cancel_at = i % 2 && rank->rank == 0;
+		status = run(&p, s.plan);
+		if (i % 2 == 0)
+			CHECK_STATUS(status, KVR_OK);
+		else if (rank->rank == 0)
+			CHECK_STATUS(status, KVR_ERR_CANCELLED);
+		else
+			CHECK(status == KVR_OK || status == KVR_ERR_CANCELLED);
+		/* Whoever is told that all went well has it all. */
+		if (status == KVR_OK)
+			check_output(&p, rank->rank, rank->n);
+	}
+	kvr_plan_destroy(s.plan);
+}
+
+static void run_cancelled_from_its_step_next_one_works(void **state)
+{
+	(void)state;
+	over(2, cancel_midway, 0);
+	over(RANKS, cancel_midway, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plan_wrong_description_refused_ring_whole),
+		cmocka_unit_test(plan_block_exceeds_slots_limit),
+		cmocka_unit_test(block_bytes_wrong_arguments_refused),
+		cmocka_unit_test(plan_differs_between_ranks_mismatch),
+		cmocka_unit_test(run_wrong_arguments_refused_ring_whole),
+		cmocka_unit_test(pack_then_run_twice_same_bits),
+		cmocka_unit_test(run_tells_every_step_in_order),
+		cmocka_unit_test(run_cancelled_from_its_step_next_one_works),
+	};
+
+	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
+}
