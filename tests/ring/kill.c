@@ -52,6 +52,7 @@ struct run {
 	unsigned at;	    /* strike when it got so far, */
 	uint64_t delay_ns;  /* and so much later */
 	uint64_t struck_ns; /* when; 0: not yet */
+	unsigned reached;   /* where it got to without our help */
 	bool closed;	    /* the launcher gave up the gathering */
 	bool ok;
 };
@@ -268,8 +269,8 @@ static void play(struct run *run)
 {
 	spawn(run);
 	strike(run);
-	if (run->signal == SIGSTOP)
-		await(run, 1);
+	await(run, run->signal == SIGSTOP ? 1 : 0);
+	run->reached = atomic_load(&run->world->report[run->victim].at);
 	if (victim_stopped(run)) {
 		if (run->wake)
 			kill(run->pid[run->victim], SIGCONT);
@@ -369,12 +370,16 @@ static void judge_rank(struct run *run, uint32_t rank, struct tally *tally)
 		complaint(run, "rank %u exits %d", rank, WEXITSTATUS(status));
 }
 
-/* Did the victim get through unharmed? Then so must the others. */
+/*
+ * Did the victim get through unharmed? Then so must the others. One that was
+ * stopped while it closed gets through when it is woken, but the others may
+ * have waited in vain for what it had to forward.
+ */
 static void judge_spared(struct run *run)
 {
 	const struct kill_report *victim = &run->world->report[run->victim];
 
-	if (atomic_load(&victim->at) < AT_CLOSED || victim->call[0])
+	if (run->reached < AT_CLOSED || victim->call[0])
 		return;
 	for (uint32_t i = 0; i < run->world->n; i++)
 		if (run->world->report[i].call[0])
