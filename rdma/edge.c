@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 void kvr_hello_init(const struct kvr_endpoint_config *config,
 		    const uint8_t nonce[KVR_NONCE_BYTES], struct kvr_hello *out)
@@ -96,6 +97,28 @@ enum kvr_status kvr_edge_check_config(const struct kvr_endpoint_config *config)
 		" slots of these sizes cannot be allocated",
 		config->rank, config->lanes, config->slots);
 	return KVR_ERR_INVALID;
+}
+
+static size_t round_up(size_t bytes, size_t unit)
+{
+	return (bytes + unit - 1) / unit * unit;
+}
+
+void kvr_landing_init(const struct kvr_endpoint_config *config, size_t before,
+		      struct kvr_landing *out)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct kvr_landing landing = {.described = before};
+
+	landing.bytes = round_up(before + sizeof(struct kvr_described) *
+						  config->lanes * config->slots,
+				 page);
+	for (uint32_t lane = 0; lane < config->lanes; lane++) {
+		landing.slots[lane] = landing.bytes;
+		landing.stride[lane] = round_up(config->slot_bytes[lane], page);
+		landing.bytes += landing.stride[lane] * config->slots;
+	}
+	*out = landing;
 }
 
 static bool target_fits(const struct kvr_endpoint_config *config, uint32_t lane,

@@ -51,6 +51,23 @@ enum kvr_status kvr_hello_check(const struct kvr_endpoint_config *config,
 /* Can these sizes be allocated at all? Errors: INVALID, logged. */
 enum kvr_status kvr_edge_check_config(const struct kvr_endpoint_config *config);
 
+/* What a descriptor's place holds. */
+struct kvr_described {
+	struct kvr_descriptor descriptor;
+	uint8_t metadata[KVR_METADATA_MAX];
+};
+
+/* Offsets in an IN endpoint's landing memory, the same on both sides. */
+struct kvr_landing {
+	size_t described; /* [lane * slots + slot] */
+	size_t slots[KVR_LANES_MAX], stride[KVR_LANES_MAX]; /* whole pages */
+	size_t bytes;
+};
+
+/* The first `before` bytes are left to the back end. */
+void kvr_landing_init(const struct kvr_endpoint_config *config, size_t before,
+		      struct kvr_landing *out);
+
 /* Where the next byte of a write comes from. */
 struct kvr_gather {
 	const struct kvr_piece *piece;

@@ -68,7 +68,7 @@ static const char *const wish_names[WISH_COUNT] = {
 struct wishes {
 	int64_t status; /* KVR_OK, or why this rank cannot open */
 	uint64_t rank;
-	uint64_t draw; /* rank 0's names the ring */
+	struct kvr_draw draw; /* rank 0's is the ring's */
 	uint64_t wish[WISH_COUNT];
 };
 
@@ -158,7 +158,7 @@ enum kvr_status kvr_bootstrap_agree(const struct kvr_bootstrap *bootstrap,
 				    const struct kvr_ring_options *options,
 				    const struct kvr_log *log,
 				    enum kvr_status local, uint32_t *generation,
-				    uint64_t *ring_id)
+				    struct kvr_draw *draw)
 {
 	struct wishes mine = {.rank = bootstrap->rank};
 	enum kvr_status status;
@@ -176,7 +176,7 @@ enum kvr_status kvr_bootstrap_agree(const struct kvr_bootstrap *bootstrap,
 	settle_generation(gathered, bootstrap->n, generation);
 	status = compare(bootstrap, log, gathered);
 	if (status == KVR_OK)
-		*ring_id = ((struct wishes *)gathered)->draw;
+		*draw = ((struct wishes *)gathered)->draw;
 	free(gathered);
 	return local != KVR_OK ? local : status;
 }

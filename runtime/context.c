@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "runtime/progress.h"
+#include "runtime/settings.h"
 
 /* Children count up; a context opened at another count is the parent's. */
 static atomic_uint fork_count;
@@ -46,7 +47,16 @@ void kvr_context_options_init(struct kvr_context_options *options)
 		.size = sizeof(*options),
 		.progress = KVR_PROGRESS_THREAD,
 		.log_level = KVR_LOG_WARNING,
+		.gid_index = -1,
 	};
+}
+
+static void destroy(struct kvr_context *context)
+{
+	pthread_mutex_destroy(&context->lock);
+	/* Ours, const to the back ends only. */
+	free((void *)(uintptr_t)context->transport_config.devices);
+	free(context);
 }
 
 enum kvr_status kvr_context_open(const struct kvr_context_options *options,
@@ -77,10 +87,12 @@ enum kvr_status kvr_context_open(const struct kvr_context_options *options,
 	context->forks =
 		atomic_load_explicit(&fork_count, memory_order_relaxed);
 	pthread_mutex_init(&context->lock, NULL);
-	status = kvr_progress_start(context);
+	status = kvr_settings_transport(options, &context->log,
+					&context->transport_config);
+	if (status == KVR_OK)
+		status = kvr_progress_start(context);
 	if (status != KVR_OK) {
-		pthread_mutex_destroy(&context->lock);
-		free(context);
+		destroy(context);
 		return status;
 	}
 	*out = context;
@@ -99,8 +111,7 @@ void kvr_context_close(struct kvr_context *context)
 		if (transport)
 			transport->ops->close(transport);
 	}
-	pthread_mutex_destroy(&context->lock);
-	free(context);
+	destroy(context);
 }
 
 static enum kvr_status open_transport(struct kvr_context *context, size_t index)
@@ -109,7 +120,7 @@ static enum kvr_status open_transport(struct kvr_context *context, size_t index)
 	struct kvr_transport *transport;
 	enum kvr_status status;
 
-	status = ops->open(&context->log, &transport);
+	status = ops->open(&context->transport_config, &transport);
 	if (status != KVR_OK)
 		return status;
 	for (struct kvr_memory *m = context->memories; m; m = m->next) {

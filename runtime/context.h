@@ -28,6 +28,7 @@ struct kvr_progress_thread {
 
 struct kvr_context {
 	struct kvr_log log;
+	struct kvr_transport_config transport_config;
 	enum kvr_progress progress;
 	unsigned forks; /* kvr_fork_count() at open */
 

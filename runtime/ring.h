@@ -11,6 +11,7 @@
 #ifndef KVR_RUNTIME_RING_H
 #define KVR_RUNTIME_RING_H
 
+#include "runtime/bootstrap.h"
 #include "runtime/compute.h"
 #include "runtime/context.h"
 #include "runtime/engine.h"
@@ -49,7 +50,9 @@ struct kvr_ring {
 	struct kvr_ring *next, **link; /* context->rings; context->lock */
 	uint32_t rank, n;
 	uint32_t generation;
-	uint64_t ring_id;
+	struct kvr_draw draw;
+	void *secret; /* until the ring is open */
+	size_t secret_bytes;
 	struct kvr_edge edge[2]; /* by kvr_side: PREV is IN, NEXT is OUT */
 	struct kvr_piece *slots; /* [lane * slots + slot], ours */
 	int epoll_fd;		 /* both event descriptors, and kick_fd */

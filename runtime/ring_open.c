@@ -15,6 +15,7 @@
 #include "runtime/bootstrap.h"
 #include "runtime/clock.h"
 #include "runtime/progress.h"
+#include "runtime/settings.h"
 
 /* Where a rank's endpoints are, by registry index of the transport, role. */
 struct listing {
@@ -231,13 +232,16 @@ static void endpoint_config(const struct opening *opening, enum kvr_role role,
 		.peer = role == KVR_ROLE_IN ? (ring->rank + n - 1) % n
 					    : (ring->rank + 1) % n,
 		.n = n,
-		.ring_id = ring->ring_id,
+		.ring_id = ring->draw.ring_id,
 		.generation = ring->generation,
 		.lanes = ring->options.lanes,
 		.slots = ring->options.slots,
 		.chunk_bytes = ring->options.chunk_bytes,
+		.secret = ring->secret,
+		.secret_bytes = ring->secret_bytes,
 		.log = &ring->context->log,
 	};
+	memcpy(config->entropy, ring->draw.entropy, sizeof(config->entropy));
 	for (uint32_t lane = 0; lane < config->lanes; lane++)
 		config->slot_bytes[lane] = ring->options.lane[lane].slot_bytes;
 }
@@ -527,7 +531,7 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	};
 	struct kvr_ring *ring = NULL;
 	enum kvr_status status;
-	uint64_t ring_id = 0;
+	struct kvr_draw draw = {.ring_id = 0};
 
 	status = check_bootstrap(&context->log, bootstrap);
 	if (status != KVR_OK)
@@ -535,19 +539,24 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	status = check_options(&context->log, bootstrap, options);
 	if (status == KVR_OK) {
 		ring = create(context, bootstrap, options);
-		status = ring ? KVR_OK : KVR_ERR_NO_MEMORY;
+		status = ring ? kvr_settings_secret(options, opening.log,
+						    &ring->secret,
+						    &ring->secret_bytes)
+			      : KVR_ERR_NO_MEMORY;
 	}
 	/* Also when it failed here: the others shall know. */
 	status = kvr_bootstrap_agree(bootstrap, options, opening.log, status,
-				     &generation, &ring_id);
+				     &generation, &draw);
 	if (!ring)
 		return status;
 	opening.ring = ring;
-	ring->ring_id = ring_id;
+	ring->draw = draw;
 	ring->generation = generation;
 	if (status == KVR_OK)
 		status = connect_ring(&opening, allocate(ring));
 	close_candidates(&opening);
+	free(ring->secret);
+	ring->secret = NULL;
 	if (status == KVR_OK)
 		status = start(ring);
 	if (status != KVR_OK) {

@@ -40,6 +40,17 @@ enum kvr_role {
 	KVR_ROLE_OUT = 1 /* to next: writes */
 };
 
+/* What a context's options say; zero is every default. Borrowed. */
+struct kvr_transport_config {
+	const struct kvr_log *log; /* NULL: lines are dropped */
+	const char *devices;	   /* "name[:port],..."; NULL: the back end's */
+	uint32_t queue_pairs;	   /* of an edge, on each device; 0: 1 */
+	uint32_t gid_index; /* of the device's port plus 1; 0: the best */
+};
+
+/* Shared secrets: both ends of an edge must have the same. */
+#define KVR_ENTROPY_BYTES 32
+
 struct kvr_endpoint_config {
 	enum kvr_role role;
 	uint32_t rank, peer, n;
@@ -48,7 +59,10 @@ struct kvr_endpoint_config {
 	uint32_t lanes, slots;
 	size_t slot_bytes[KVR_LANES_MAX];
 	size_t chunk_bytes;
-	struct kvr_log *log; /* borrowed */
+	uint8_t entropy[KVR_ENTROPY_BYTES]; /* drawn for this ring */
+	const void *secret;		    /* the caller's; NULL: none */
+	size_t secret_bytes;
+	struct kvr_log *log; /* borrowed, as secret is */
 };
 
 /* One piece of the source of a write. */
@@ -109,11 +123,14 @@ struct kvr_transport_ops {
 	/* Ranks as processes (shm, verbs), or only inside one (fake). */
 	bool between_processes;
 
+	/* A peer that is killed is lost at once; else its silence tells. */
+	bool sees_death;
+
 	/* KVR_OK when usable here; reason says why not, or what was found. */
 	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
 
 	/* One per context. */
-	enum kvr_status (*open)(struct kvr_log *log,
+	enum kvr_status (*open)(const struct kvr_transport_config *config,
 				struct kvr_transport **out);
 	void (*close)(struct kvr_transport *transport);
 
@@ -131,7 +148,8 @@ struct kvr_transport_ops {
 
 	/*
 	 * Frees everything; the peer's poll reports PEER_LOST unless BYE was
-	 * signalled, which is the caller's affair. Never blocks.
+	 * signalled, which is the caller's affair. What was signalled before
+	 * is delivered to a peer that is there: waits at most 500 ms for it.
 	 */
 	void (*endpoint_close)(struct kvr_endpoint *endpoint);
 

@@ -43,6 +43,7 @@ extern "C" {
 #define KVR_CHUNKS_MAX 65536
 #define KVR_SLOTS_MAX 64
 #define KVR_RANKS_MAX 65535
+#define KVR_QUEUE_PAIRS_MAX 4
 #define KVR_RANK_NONE UINT32_MAX
 
 /* ------------------------------------------------------------- context */
@@ -74,6 +75,10 @@ struct kvr_context_options {
 	kvr_log_fn log; /* NULL: lines are dropped */
 	void *log_arg;
 	enum kvr_log_level log_level; /* lines above it are dropped */
+	/* RDMA rails, "name[:port],..."; NULL: KVRING_DEVICE, else the first */
+	const char *devices;
+	uint32_t queue_pairs; /* on each rail; 0: KVRING_QPS, else 1 */
+	int32_t gid_index;    /* verbs-exchange; -1: KVRING_GID_INDEX or best */
 };
 
 /* Fills in the defaults: a progress thread, no log. Always first. */
@@ -170,6 +175,9 @@ struct kvr_ring_options {
 	uint32_t peer_timeout_ms; /* a peer silent for so long is lost; 10 s */
 	uint32_t wait_timeout_ms; /* longest wait for one block; 10 min */
 	uint32_t heartbeat_ms;	  /* < peer_timeout_ms; 0: a tenth of it */
+	/* RDMA peers prove it first; NULL: KVRING_SECRET, _SECRET_FILE, none */
+	const void *secret;
+	size_t secret_bytes; /* <= 4096 */
 };
 
 KVR_API void kvr_ring_options_init(struct kvr_ring_options *options);

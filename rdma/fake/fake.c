@@ -101,12 +101,12 @@ static enum kvr_status fake_probe(char *reason, size_t reason_bytes)
 	return KVR_OK;
 }
 
-static enum kvr_status fake_open(struct kvr_log *log,
+static enum kvr_status fake_open(const struct kvr_transport_config *config,
 				 struct kvr_transport **out)
 {
 	struct fake_transport *transport = calloc(1, sizeof(*transport));
 
-	(void)log;
+	(void)config;
 	if (!transport)
 		return KVR_ERR_NO_MEMORY;
 	transport->base.ops = &kvr_fake_transport;
@@ -547,6 +547,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.name = "fake",
 	.unordered = true,
 	.between_processes = false,
+	.sees_death = true,
 	.probe = fake_probe,
 	.open = fake_open,
 	.close = fake_close,

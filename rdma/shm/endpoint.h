@@ -68,20 +68,9 @@ enum kvr_status shm_errno(const struct kvr_log *log, const char *operation);
 
 /* -------------------------------------------------------------- layout */
 
-struct shm_described {
-	struct kvr_descriptor descriptor;
-	uint8_t metadata[KVR_METADATA_MAX];
-};
-
-/* Offsets in the region of an endpoint of a role: ring, then IN's rest. */
-struct shm_layout {
-	size_t described;
-	size_t slots[KVR_LANES_MAX], stride[KVR_LANES_MAX];
-	size_t bytes;
-};
-
+/* The region of an endpoint of a role: a ring, and IN's landing memory. */
 void shm_layout_init(const struct kvr_endpoint_config *config,
-		     enum kvr_role role, struct shm_layout *out);
+		     enum kvr_role role, struct kvr_landing *out);
 
 /* --------------------------------------------------------------- queue */
 
@@ -147,7 +136,7 @@ struct shm_endpoint {
 	uint32_t next_candidate;
 
 	struct shm_region inbox, outbox; /* ours, the peer's */
-	struct shm_layout inbox_layout, outbox_layout;
+	struct kvr_landing inbox_layout, outbox_layout;
 	struct shm_consumer consumer; /* of inbox */
 	struct shm_producer producer; /* into outbox */
 	struct shm_queue queue;

@@ -12,30 +12,15 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-static size_t round_up(size_t bytes, size_t unit)
-{
-	return (bytes + unit - 1) / unit * unit;
-}
-
 void shm_layout_init(const struct kvr_endpoint_config *config,
-		     enum kvr_role role, struct shm_layout *out)
+		     enum kvr_role role, struct kvr_landing *out)
 {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	struct shm_layout layout = {.bytes = sizeof(struct shm_ring)};
+	struct kvr_endpoint_config own = *config;
 
-	if (role == KVR_ROLE_IN) {
-		layout.described = layout.bytes;
-		layout.bytes += sizeof(struct shm_described) * config->lanes *
-				config->slots;
-	}
-	layout.bytes = round_up(layout.bytes, page);
-	for (uint32_t lane = 0; role == KVR_ROLE_IN && lane < config->lanes;
-	     lane++) {
-		layout.slots[lane] = layout.bytes;
-		layout.stride[lane] = round_up(config->slot_bytes[lane], page);
-		layout.bytes += layout.stride[lane] * config->slots;
-	}
-	*out = layout;
+	/* Nothing lands at the sender. */
+	if (role == KVR_ROLE_OUT)
+		own.lanes = 0;
+	kvr_landing_init(&own, sizeof(struct shm_ring), out);
 }
 
 static enum kvr_status map(const struct kvr_log *log, int fd, size_t bytes,

@@ -53,11 +53,12 @@ static enum kvr_status shm_probe(char *reason, size_t reason_bytes)
 	return status == KVR_OK ? KVR_OK : KVR_ERR_UNSUPPORTED;
 }
 
-static enum kvr_status shm_open(struct kvr_log *log, struct kvr_transport **out)
+static enum kvr_status shm_open(const struct kvr_transport_config *config,
+				struct kvr_transport **out)
 {
 	struct shm_transport *transport = calloc(1, sizeof(*transport));
 
-	(void)log;
+	(void)config;
 	if (!transport)
 		return KVR_ERR_NO_MEMORY;
 	transport->base.ops = &kvr_shm_transport;
@@ -246,10 +247,10 @@ static void *shm_slot(struct kvr_endpoint *base, uint32_t lane, uint32_t slot)
 	       e->inbox_layout.stride[lane] * slot;
 }
 
-static struct shm_described *described(uint8_t *base, size_t offset,
+static struct kvr_described *described(uint8_t *base, size_t offset,
 				       uint32_t index)
 {
-	return (struct shm_described *)(void *)(base + offset) + index;
+	return (struct kvr_described *)(void *)(base + offset) + index;
 }
 
 static void shm_descriptor(struct kvr_endpoint *base, uint32_t lane,
@@ -257,7 +258,7 @@ static void shm_descriptor(struct kvr_endpoint *base, uint32_t lane,
 			   const void **metadata)
 {
 	const struct shm_endpoint *e = shm_endpoint(base);
-	const struct shm_described *place =
+	const struct kvr_described *place =
 		described(e->inbox.base, e->inbox_layout.described,
 			  lane * e->config.slots + slot);
 
@@ -305,7 +306,7 @@ static enum kvr_status shm_describe(struct kvr_endpoint *base,
 {
 	struct shm_endpoint *e = shm_endpoint(base);
 	const struct kvr_descriptor *descriptor = describe->descriptor;
-	struct shm_described *place;
+	struct kvr_described *place;
 	struct shm_item *item;
 	enum kvr_status status = kvr_describe_check(&e->config, describe);
 
@@ -481,6 +482,7 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.name = "shm",
 	.unordered = false,
 	.between_processes = true,
+	.sees_death = true,
 	.probe = shm_probe,
 	.open = shm_open,
 	.close = shm_close,

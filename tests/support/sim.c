@@ -363,7 +363,8 @@ void kvr_sim_run(uint64_t seed, struct kvr_sim_result *out)
 	sim->plan.script.now = virtual_now;
 	sim->plan.script.now_arg = sim;
 	kvr_fake_set_script(&sim->plan.script);
-	if (kvr_fake_transport.open(NULL, &sim->transport) != KVR_OK ||
+	if (kvr_fake_transport.open(&(struct kvr_transport_config){.log = NULL},
+				    &sim->transport) != KVR_OK ||
 	    !set_up(sim))
 		sim_fail(sim, "the ring did not open");
 	else

@@ -51,7 +51,11 @@ void pair_init(struct pair *pair, uint32_t lanes, uint32_t slots,
 
 void pair_open(struct pair *pair)
 {
-	assert_int_equal(pair->ops->open(&pair->log, &pair->transport), KVR_OK);
+	assert_int_equal(
+		pair->ops->open(
+			&(struct kvr_transport_config){.log = &pair->log},
+			&pair->transport),
+		KVR_OK);
 	assert_int_equal(pair->ops->endpoint_open(pair->transport,
 						  &pair->in_config, &pair->in),
 			 KVR_OK);

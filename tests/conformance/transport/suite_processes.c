@@ -54,7 +54,10 @@ static void child_connect(struct child *child, enum kvr_role role, int peer)
 	};
 	enum kvr_status status;
 
-	CHECK_STATUS(child->ops->open(NULL, &child->transport), KVR_OK);
+	CHECK_STATUS(
+		child->ops->open(&(struct kvr_transport_config){.log = NULL},
+				 &child->transport),
+		KVR_OK);
 	CHECK_STATUS(child->ops->endpoint_open(child->transport, &config,
 					       &child->endpoint),
 		     KVR_OK);

@@ -60,7 +60,7 @@ void raw_send(int socket_fd, const void *data, size_t bytes, const int *fds,
 
 size_t raw_inbox_bytes(const struct pair *pair)
 {
-	struct shm_layout layout;
+	struct kvr_landing layout;
 
 	shm_layout_init(&pair->out_config, KVR_ROLE_OUT, &layout);
 	return layout.bytes;

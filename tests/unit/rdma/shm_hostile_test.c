@@ -367,7 +367,7 @@ static int receive_fd(int socket_fd)
 
 static void intrude(struct intruder *i)
 {
-	struct shm_layout layout;
+	struct kvr_landing layout;
 	struct kvr_hello hello;
 	int landing;
 

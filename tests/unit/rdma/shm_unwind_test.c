@@ -84,7 +84,9 @@ static enum kvr_status begin(struct pair *pair)
 	uint8_t in[KVR_ADDRESS_BYTES], out[KVR_ADDRESS_BYTES];
 	enum kvr_status status, at_in, at_out;
 
-	status = pair->ops->open(&pair->log, &pair->transport);
+	status = pair->ops->open(
+		&(struct kvr_transport_config){.log = &pair->log},
+		&pair->transport);
 	if (status == KVR_OK)
 		status = pair->ops->endpoint_open(pair->transport,
 						  &pair->in_config, &pair->in);

@@ -208,42 +208,46 @@ static struct side side_of(uint32_t rank)
 
 /* What `ours` learns when it meets `theirs`. */
 static enum kvr_status meet(struct side *ours, struct side *theirs,
-			    uint64_t *ring_id)
+			    struct kvr_draw *draw)
 {
 	struct other o = {.rank = ours->bootstrap.rank, .record = true};
 
 	log_text[0] = '\0';
 	theirs->bootstrap.arg = &o;
 	(void)kvr_bootstrap_agree(&theirs->bootstrap, &theirs->options, NULL,
-				  KVR_OK, &theirs->generation, ring_id);
+				  KVR_OK, &theirs->generation, draw);
 	o.record = false;
 	ours->bootstrap.arg = &o;
 	return kvr_bootstrap_agree(&ours->bootstrap, &ours->options, &log_sink,
-				   KVR_OK, &ours->generation, ring_id);
+				   KVR_OK, &ours->generation, draw);
 }
 
 static void agree_alike_ring_has_rank_zeros_draw(void **state)
 {
 	struct side zero = side_of(0), one = side_of(1);
-	uint64_t ids[3] = {0};
+	struct kvr_draw draws[3] = {{.ring_id = 0}};
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		zero.generation = one.generation = 0;
-		assert_int_equal(meet(&one, &zero, &ids[i]), KVR_OK);
+		assert_int_equal(meet(&one, &zero, &draws[i]), KVR_OK);
 		assert_int_equal(one.generation, 1);
 	}
-	assert_true(ids[0] != 0 && ids[0] != ids[1]);
+	assert_true(draws[0].ring_id != 0 &&
+		    draws[0].ring_id != draws[1].ring_id);
+	assert_memory_not_equal(draws[0].entropy, draws[1].entropy,
+				KVR_ENTROPY_BYTES);
 	/* Rank 0 itself takes its own draw, not rank 1's. */
 	zero.generation = one.generation = 0;
-	assert_int_equal(meet(&zero, &one, &ids[2]), KVR_OK);
-	assert_true(ids[2] != ids[0] && ids[2] != ids[1]);
+	assert_int_equal(meet(&zero, &one, &draws[2]), KVR_OK);
+	assert_true(draws[2].ring_id != draws[0].ring_id &&
+		    draws[2].ring_id != draws[1].ring_id);
 }
 
 static void agree_fresh_rank_follows_generation(void **state)
 {
 	struct side zero = side_of(0), one = side_of(1);
-	uint64_t id;
+	struct kvr_draw id;
 
 	(void)state;
 	zero.generation = 7;
@@ -258,7 +262,7 @@ static void agree_fresh_rank_follows_generation(void **state)
 static void refused(struct side *one, const char *line)
 {
 	struct side zero = side_of(0);
-	uint64_t id;
+	struct kvr_draw id;
 
 	assert_int_equal(meet(one, &zero, &id), KVR_ERR_MISMATCH);
 	if (!strstr(log_text, line))
@@ -292,7 +296,7 @@ static void agree_field_differs_named_with_both_values(void **state)
 	one.options.wait_timeout_ms = 1;
 	one.options.heartbeat_ms = 1;
 	struct side zero = side_of(0);
-	uint64_t id;
+	struct kvr_draw id;
 
 	assert_int_equal(meet(&one, &zero, &id), KVR_OK);
 }
@@ -300,7 +304,7 @@ static void agree_field_differs_named_with_both_values(void **state)
 static void agree_two_of_one_number_refused(void **state)
 {
 	struct side zero = side_of(0), twin = side_of(0);
-	uint64_t id;
+	struct kvr_draw id;
 
 	(void)state;
 	/* The twin's contribution arrives in place 1. */
@@ -313,7 +317,7 @@ static void gather_fails_peer_lost(void **state)
 {
 	struct other o = {.record = true};
 	struct side one = side_of(1);
-	uint64_t id = 5;
+	struct kvr_draw id = {.ring_id = 5};
 	void *all = &o;
 
 	(void)state;
@@ -323,7 +327,7 @@ static void gather_fails_peer_lost(void **state)
 					     &log_sink, KVR_OK, &one.generation,
 					     &id),
 			 KVR_ERR_PEER_LOST);
-	assert_int_equal(id, 5);
+	assert_int_equal(id.ring_id, 5);
 	assert_non_null(strstr(log_text, "rank 1: the all-gather of the "));
 	assert_int_equal(
 		kvr_bootstrap_gather(&one.bootstrap, &log_sink, "x", 1, &all),

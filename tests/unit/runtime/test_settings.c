@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "runtime/settings.h"
+
+static char log_text[1024];
+
+static void keep_line(void *arg, enum kvr_log_level level, const char *line)
+{
+	(void)arg, (void)level;
+	snprintf(log_text, sizeof(log_text), "%s", line);
+}
+
+static const struct kvr_log log_sink = {.sink = keep_line,
+					.level = KVR_LOG_ERROR};
+
+static int clear(void **state)
+{
+	static const char *const names[] = {"KVRING_DEVICE", "KVRING_QPS",
+					    "KVRING_GID_INDEX", "KVRING_SECRET",
+					    "KVRING_SECRET_FILE"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unsetenv(names[i]);
+	log_text[0] = '\0';
+	return 0;
+}
+
+/* ----------------------------------------------------------- transport */
+
+static struct kvr_transport_config settle(struct kvr_context_options *options)
+{
+	struct kvr_transport_config config;
+
+	assert_int_equal(kvr_settings_transport(options, &log_sink, &config),
+			 KVR_OK);
+	return config;
+}
+
+static void transport_nothing_set_is_the_default(void **state)
+{
+	struct kvr_context_options options;
+	struct kvr_transport_config config;
+
+	(void)state;
+	kvr_context_options_init(&options);
+	config = settle(&options);
+	assert_null(config.devices);
+	assert_int_equal(config.queue_pairs, 0);
+	assert_int_equal(config.gid_index, 0);
+	assert_ptr_equal(config.log, &log_sink);
+}
+
+static void transport_environment_answers_what_options_leave(void **state)
+{
+	struct kvr_context_options options;
+	struct kvr_transport_config config;
+
+	(void)state;
+	setenv("KVRING_DEVICE", "a,b:2", 1);
+	setenv("KVRING_QPS", "3", 1);
+	setenv("KVRING_GID_INDEX", "0", 1);
+	kvr_context_options_init(&options);
+	config = settle(&options);
+	assert_string_equal(config.devices, "a,b:2");
+	assert_int_equal(config.queue_pairs, 3);
+	assert_int_equal(config.gid_index, 1);
+	free((void *)(uintptr_t)config.devices);
+
+	options.devices = "c";
+	options.queue_pairs = 2;
+	options.gid_index = 7;
+	config = settle(&options);
+	assert_string_equal(config.devices, "c");
+	assert_ptr_not_equal(config.devices, options.devices);
+	assert_int_equal(config.queue_pairs, 2);
+	assert_int_equal(config.gid_index, 8);
+	free((void *)(uintptr_t)config.devices);
+}
+
+static void transport_no_number_is_refused_by_name(void **state)
+{
+	static const char *const bad[] = {"x",	"-1",	       "1x",
+					  " 1", "99999999999", "5"};
+	struct kvr_context_options options;
+	struct kvr_transport_config config;
+
+	(void)state;
+	kvr_context_options_init(&options);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		setenv("KVRING_QPS", bad[i], 1);
+		assert_int_equal(
+			kvr_settings_transport(&options, &log_sink, &config),
+			KVR_ERR_INVALID);
+		assert_non_null(strstr(log_text, "KVRING_QPS"));
+		assert_non_null(strstr(log_text, bad[i]));
+	}
+	unsetenv("KVRING_QPS");
+	options.queue_pairs = KVR_QUEUE_PAIRS_MAX + 1;
+	assert_int_equal(kvr_settings_transport(&options, &log_sink, &config),
+			 KVR_ERR_INVALID);
+}
+
+/* -------------------------------------------------------------- secret */
+
+static void secret_expect(const struct kvr_ring_options *options,
+			  const char *want)
+{
+	size_t bytes = 99;
+	void *secret;
+
+	assert_int_equal(
+		kvr_settings_secret(options, &log_sink, &secret, &bytes),
+		KVR_OK);
+	assert_int_equal(bytes, want ? strlen(want) : 0);
+	if (want)
+		assert_memory_equal(secret, want, bytes);
+	else
+		assert_null(secret);
+	free(secret);
+}
+
+static void write_file(const char *path, const char *text, size_t bytes)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, bytes, file), bytes);
+	fclose(file);
+}
+
+static void secret_options_then_variable_then_file(void **state)
+{
+	char path[] = "/tmp/kvring-secret.XXXXXX";
+	struct kvr_ring_options options;
+
+	(void)state;
+	close(mkstemp(path));
+	kvr_ring_options_init(&options);
+	secret_expect(&options, NULL);
+	write_file(path, "from a file\n", 12);
+	setenv("KVRING_SECRET_FILE", path, 1);
+	secret_expect(&options, "from a file");
+	setenv("KVRING_SECRET", "from a variable", 1);
+	secret_expect(&options, "from a variable");
+	options.secret = "from options";
+	options.secret_bytes = 12;
+	secret_expect(&options, "from options");
+	unlink(path);
+}
+
+static void secret_of_impossible_length_is_refused(void **state)
+{
+	static char text[KVR_SECRET_MAX + 3];
+	char path[] = "/tmp/kvring-secret.XXXXXX";
+	struct kvr_ring_options options;
+	void *secret = text;
+	size_t bytes = 99;
+
+	(void)state;
+	close(mkstemp(path));
+	kvr_ring_options_init(&options);
+	setenv("KVRING_SECRET_FILE", path, 1);
+	for (size_t length = 0; length < sizeof(text);
+	     length += sizeof(text) - 1) {
+		write_file(path, text, length);
+		assert_int_equal(kvr_settings_secret(&options, &log_sink,
+						     &secret, &bytes),
+				 KVR_ERR_INVALID);
+	}
+	write_file(path, text, KVR_SECRET_MAX);
+	assert_int_equal(
+		kvr_settings_secret(&options, &log_sink, &secret, &bytes),
+		KVR_OK);
+	free(secret);
+	unlink(path);
+	assert_int_equal(
+		kvr_settings_secret(&options, &log_sink, &secret, &bytes),
+		KVR_ERR_SYSTEM);
+	assert_non_null(strstr(log_text, path));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(transport_nothing_set_is_the_default,
+				       clear),
+		cmocka_unit_test_setup(
+			transport_environment_answers_what_options_leave,
+			clear),
+		cmocka_unit_test_setup(transport_no_number_is_refused_by_name,
+				       clear),
+		cmocka_unit_test_setup(secret_options_then_variable_then_file,
+				       clear),
+		cmocka_unit_test_setup(secret_of_impossible_length_is_refused,
+				       clear),
+	};
+
+	return cmocka_run_group_tests_name("settings", tests, NULL, NULL);
+}
