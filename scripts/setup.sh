@@ -6,9 +6,11 @@
 # Needs root or sudo only when something is missing.
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build libjansson-dev)
-test=(g++ binutils git python3 libcmocka-dev libssl-dev spin clang clang-format
-	clang-tidy cppcheck shellcheck)
+build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libibverbs-dev
+	librdmacm-dev ibverbs-providers)
+test=(g++ binutils git python3 libcmocka-dev spin clang clang-format clang-tidy
+	cppcheck shellcheck qemu-system-x86 busybox-static kmod cpio iproute2
+	rdma-core ibverbs-utils rdmacm-utils perftest)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;

@@ -34,7 +34,7 @@ check_format() {
 
 check_shell() {
 	local names
-	mapfile -d '' names < <(files .sh .bash .ci/run)
+	mapfile -d '' names < <(files .sh .bash .ci/run vm/guest/bin/cable)
 	judge 'version: 0.9' shellcheck --severity=warning \
 		"${names[@]}"
 }
