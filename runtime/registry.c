@@ -7,9 +7,16 @@
 #include "compute/cpu/cpu.h"
 #include "rdma/fake/fake.h"
 #include "rdma/shm/shm.h"
+#ifdef KVR_HAVE_VERBS
+#include "rdma/verbs/verbs.h"
+#endif
 
 static const struct kvr_transport_ops *const transports[] = {
 	&kvr_shm_transport,
+#ifdef KVR_HAVE_VERBS
+	&kvr_verbs_transport,
+	&kvr_verbs_exchange_transport,
+#endif
 	&kvr_fake_transport,
 };
 

@@ -24,7 +24,8 @@ enum kvr_imm_type {
 	KVR_IMM_HEARTBEAT = 3,
 	KVR_IMM_BYE = 4,	/* nothing more from this side, all is well */
 	KVR_IMM_ABORT_STEP = 5, /* value: step; precedes ABORT */
-	KVR_IMM_ABORT = 6	/* value: rank << 8 | cause */
+	KVR_IMM_ABORT = 6,	/* value: rank << 8 | cause */
+	KVR_IMM_TRANSPORT = 7	/* a transport's own; never reported */
 };
 
 #define KVR_IMM_SEQUENCE_MASK 0xfffu

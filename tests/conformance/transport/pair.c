@@ -18,6 +18,8 @@ static void keep_line(void *arg, enum kvr_log_level level, const char *line)
 
 	(void)level;
 	snprintf(pair->lines + used, sizeof(pair->lines) - used, "%s\n", line);
+	if (getenv("KVR_TEST_LOG"))
+		fprintf(stderr, "%s\n", line);
 }
 
 void pair_init(struct pair *pair, uint32_t lanes, uint32_t slots,
@@ -106,12 +108,41 @@ struct pair *pair_new(uint32_t lanes, uint32_t slots, size_t slot_bytes,
 	return pair;
 }
 
+struct kvr_piece pair_piece(struct pair *pair, const void *address,
+			    size_t bytes)
+{
+	struct kvr_piece piece = {.address = address, .bytes = bytes};
+	const uint8_t *from = address;
+	struct pair_source *s;
+
+	for (size_t i = 0; i < pair->source_count; i++) {
+		s = &pair->source[i];
+		if (from < s->address || from + bytes > s->address + s->bytes)
+			continue;
+		piece.key = s->key;
+		return piece;
+	}
+	assert_true(pair->source_count < PAIR_SOURCES);
+	s = &pair->source[pair->source_count++];
+	*s = (struct pair_source){.address = from, .bytes = bytes};
+	assert_int_equal(pair->ops->memory_register(pair->transport,
+						    (void *)(uintptr_t)from,
+						    bytes, &s->key),
+			 KVR_OK);
+	piece.key = s->key;
+	return piece;
+}
+
 void pair_close(struct pair *pair)
 {
 	if (pair->out)
 		pair->ops->endpoint_close(pair->out);
 	if (pair->in)
 		pair->ops->endpoint_close(pair->in);
+	for (size_t i = 0; i < pair->source_count; i++)
+		pair->ops->memory_deregister(pair->transport,
+					     pair->source[i].key);
+	pair->source_count = 0;
 	if (pair->transport)
 		pair->ops->close(pair->transport);
 	pair->in = pair->out = NULL;

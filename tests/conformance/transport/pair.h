@@ -22,6 +22,15 @@ struct seen {
 	size_t cookie_count;
 };
 
+/* Source memory that is registered. */
+struct pair_source {
+	const uint8_t *address;
+	size_t bytes;
+	void *key;
+};
+
+#define PAIR_SOURCES 64
+
 struct pair {
 	const struct kvr_transport_ops *ops;
 	struct kvr_transport *transport;
@@ -29,6 +38,8 @@ struct pair {
 	char lines[8192]; /* logged so far */
 	struct kvr_endpoint_config in_config, out_config;
 	struct kvr_endpoint *in, *out;
+	struct pair_source source[PAIR_SOURCES];
+	size_t source_count;
 	struct seen at_in, at_out;
 };
 
@@ -51,6 +62,13 @@ struct pair *pair_new(uint32_t lanes, uint32_t slots, size_t slot_bytes,
 /* Closes what is open, OUT first, then the transport. */
 void pair_close(struct pair *pair);
 void pair_free(struct pair *pair);
+
+/*
+ * A piece of source memory, registered until the pair closes; once for what
+ * lies within a piece that was.
+ */
+struct kvr_piece pair_piece(struct pair *pair, const void *address,
+			    size_t bytes);
 
 /* One poll; what it reports is appended. */
 void pair_poll_in(struct pair *pair);

@@ -38,6 +38,7 @@ static size_t block_bytes(uint32_t lane, uint32_t k)
 struct sender {
 	const struct stream *stream;
 	uint8_t *source[LANES][SLOTS];
+	void *key[LANES][SLOTS];
 	struct kvr_piece piece[LANES][SLOTS];
 	uint32_t block[LANES];	 /* being sent */
 	uint32_t chunk[LANES];	 /* next of it */
@@ -55,8 +56,8 @@ static bool describe_block(struct sender *s, uint32_t lane)
 						  .bytes = bytes};
 
 	test_fill(s->source[lane][slot], bytes, lane * 1000 + k);
-	s->piece[lane][slot] =
-		(struct kvr_piece){s->source[lane][slot], bytes, NULL};
+	s->piece[lane][slot] = (struct kvr_piece){s->source[lane][slot], bytes,
+						  s->key[lane][slot]};
 	return stream->ops->describe(
 		       stream->endpoint,
 		       &(struct kvr_describe){
@@ -123,6 +124,12 @@ void *stream_send(void *arg)
 	for (uint32_t i = 0; i < LANES * SLOTS; i++) {
 		s->source[i / SLOTS][i % SLOTS] = malloc(BLOCK_MAX + 8);
 		CHECK(s->source[i / SLOTS][i % SLOTS]);
+		CHECK_STATUS(stream->ops->memory_register(
+				     stream->transport,
+				     s->source[i / SLOTS][i % SLOTS],
+				     BLOCK_MAX + 8,
+				     &s->key[i / SLOTS][i % SLOTS]),
+			     KVR_OK);
 	}
 	while (s->credits[0] < stream->blocks ||
 	       s->credits[1] < stream->blocks) {
@@ -148,8 +155,11 @@ void *stream_send(void *arg)
 		for (size_t i = 0; i < count; i++)
 			s->unsent[events[i].cookie]--;
 	}
-	for (uint32_t i = 0; i < LANES * SLOTS; i++)
+	for (uint32_t i = 0; i < LANES * SLOTS; i++) {
+		stream->ops->memory_deregister(stream->transport,
+					       s->key[i / SLOTS][i % SLOTS]);
 		free(s->source[i / SLOTS][i % SLOTS]);
+	}
 	free(s);
 	return NULL;
 }

@@ -14,6 +14,7 @@ enum { STREAM_LANES = 2, STREAM_SLOTS = 3, STREAM_BLOCK_MAX = 60000 };
 
 struct stream {
 	const struct kvr_transport_ops *ops;
+	struct kvr_transport *transport;
 	struct kvr_endpoint *endpoint;
 	size_t chunk_bytes;
 	uint32_t blocks; /* on each lane */

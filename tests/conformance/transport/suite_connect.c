@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How edges begin, who is refused, and how they end. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -280,7 +281,8 @@ static void rings_of_one_process_stay_apart(void **state)
 	for (uint32_t i = 0; i < RINGS; i++)
 		pairs[i] = pair_new(2, 2, 512, 512);
 	for (uint32_t i = 0; i < RINGS; i++) {
-		const struct kvr_piece piece = {source, sizeof(source), NULL};
+		const struct kvr_piece piece =
+			pair_piece(pairs[i], source, sizeof(source));
 
 		memset(source, (int)i, sizeof(source));
 		assert_int_equal(pairs[i]->ops->write(
@@ -326,8 +328,8 @@ static void close_of_sender_is_lost_after_what_it_signalled(void **state)
 static void close_of_receiver_is_lost_after_what_it_signalled(void **state)
 {
 	static uint8_t source[64];
-	const struct kvr_piece piece = {source, 64, NULL};
 	struct pair *pair = pair_new(1, 2, 64, 64);
+	const struct kvr_piece piece = pair_piece(pair, source, 64);
 
 	(void)state;
 	for (uint32_t i = 0; i < 50; i++)
@@ -372,11 +374,14 @@ static void close_delivers_all_signals_that_were_taken(void **state)
 static void close_wakes_a_peer_that_sleeps(void **state)
 {
 	struct pair *pair = pair_new(1, 2, 64, 64);
+	struct pollfd fd = {.fd = pair->ops->event_fd(pair->in),
+			    .events = POLLIN};
 
 	(void)state;
 	assert_int_equal(pair->ops->arm(pair->in), KVR_OK);
 	pair->ops->endpoint_close(pair->out);
 	pair->out = NULL;
+	assert_int_equal(poll(&fd, 1, 10000), 1);
 	pair->ops->disarm(pair->in);
 	/* At once: not when a look happens to be due. */
 	pair_poll_in(pair);

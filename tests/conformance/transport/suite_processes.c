@@ -113,7 +113,7 @@ static void watch_asleep(struct child *child)
 static void send_until_lost(struct child *child)
 {
 	static uint8_t source[10000];
-	static const struct kvr_piece piece = {source, sizeof(source), NULL};
+	struct kvr_piece piece = {source, sizeof(source), NULL};
 	const struct kvr_write write = {
 		.bytes = sizeof(source), .pieces = &piece, .piece_count = 1};
 	struct kvr_event events[16];
@@ -121,6 +121,9 @@ static void send_until_lost(struct child *child)
 	uint64_t sent = 0;
 	size_t count;
 
+	CHECK_STATUS(child->ops->memory_register(child->transport, source,
+						 sizeof(source), &piece.key),
+		     KVR_OK);
 	while (status == KVR_OK) {
 		status = child->ops->write(child->endpoint, &write);
 		CHECK(status == KVR_OK || status == KVR_ERR_AGAIN);
@@ -136,14 +139,15 @@ static void send_until_lost(struct child *child)
 
 static void stream_out(struct child *child)
 {
-	stream_send(&(struct stream){child->ops, child->endpoint, 10000, 300});
+	stream_send(&(struct stream){child->ops, child->transport,
+				     child->endpoint, 10000, 300});
 	child_close(child);
 }
 
 static void stream_in(struct child *child)
 {
-	stream_receive(
-		&(struct stream){child->ops, child->endpoint, 10000, 300});
+	stream_receive(&(struct stream){child->ops, child->transport,
+					child->endpoint, 10000, 300});
 	/* Else the sender could see us go before our last credit. */
 	watch_asleep(child);
 	child_close(child);
@@ -257,6 +261,9 @@ static void kill_and_time(child_fn in, enum kvr_role victim)
 static void peer_killed_amid_transfer_is_lost_at_once(void **state)
 {
 	(void)state;
+	/* Elsewhere the heartbeats of the engine find it out. */
+	if (!pair_ops->sees_death)
+		skip();
 	for (int i = 0; i < 5; i++) {
 		kill_and_time(watch_awake, KVR_ROLE_OUT);
 		kill_and_time(watch_asleep, KVR_ROLE_OUT);
@@ -300,6 +307,13 @@ static int count_descriptors(void **state)
 	return 0;
 }
 
+/* The libraries below open some once, for as long as the process lives. */
+static int count_when_warm(void **state)
+{
+	pair_free(pair_new(1, 2, 64, 64));
+	return count_descriptors(state);
+}
+
 static int expect_no_leak(void **state)
 {
 	(void)state;
@@ -316,7 +330,9 @@ int suite_processes(void)
 		LEAKLESS(blocks_between_processes_arrive_intact),
 		LEAKLESS(peer_that_was_stopped_goes_on_unharmed),
 		LEAKLESS(peer_killed_amid_transfer_is_lost_at_once),
-		LEAKLESS(forked_child_that_closes_leaves_the_edge_alone),
+		cmocka_unit_test_setup_teardown(
+			forked_child_that_closes_leaves_the_edge_alone,
+			count_when_warm, expect_no_leak),
 	};
 
 	if (!pair_ops->between_processes)

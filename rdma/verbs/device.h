@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rails: device ports of this host, each with two protection domains.
+ *
+ *	PD-in	queue pairs to prev, landing memory: prev may write there
+ *	PD-out	queue pairs to next, local blocks, and the landing slots once
+ *		more without remote access, to forward from
+ *
+ * Nothing in PD-out can be reached by next, nothing in PD-in but its landing
+ * memory by prev.
+ */
+#ifndef KVR_RDMA_VERBS_DEVICE_H
+#define KVR_RDMA_VERBS_DEVICE_H
+
+#include <infiniband/verbs.h>
+#include <rdma/rdma_cma.h>
+
+#include "runtime/transport.h"
+
+#define VERBS_RAILS_MAX 4
+#define VERBS_QPS_MAX (VERBS_RAILS_MAX * KVR_QUEUE_PAIRS_MAX)
+
+struct verbs_device {
+	struct ibv_context *context;
+	struct rdma_cm_id *anchor; /* keeps librdmacm's context; or NULL */
+	struct ibv_pd *pd_in, *pd_out;
+	uint8_t port;
+	struct ibv_device_attr attr;
+	struct ibv_port_attr port_attr;
+	union ibv_gid gid;
+	uint32_t gid_index;	       /* verbs-exchange */
+	struct sockaddr_storage local; /* librdmacm: the port's address */
+};
+
+struct verbs_transport {
+	struct kvr_transport base;
+	const struct kvr_log *log;
+	uint32_t queue_pairs;		    /* of an edge, on each rail */
+	struct rdma_event_channel *channel; /* of the anchors; or NULL */
+	uint32_t rails;
+	struct verbs_device device[VERBS_RAILS_MAX];
+};
+
+/* A registration on each rail. */
+struct verbs_memory {
+	struct ibv_mr *mr[VERBS_RAILS_MAX];
+};
+
+/* "name[:port],..." as one of its members. */
+bool verbs_device_listed(const char *devices, const char *name, uint8_t port);
+
+/* Is there a device that could serve, and may we use it? */
+enum kvr_status verbs_probe_devices(char *reason, size_t bytes);
+
+/* Fills in rails. Errors: UNSUPPORTED, INVALID, SYSTEM, NO_MEMORY; logged. */
+enum kvr_status verbs_devices_by_cm(struct verbs_transport *t,
+				    const struct kvr_transport_config *config);
+enum kvr_status
+verbs_devices_by_exchange(struct verbs_transport *t,
+			  const struct kvr_transport_config *config);
+
+/*
+ * Completes device, whose context and port are set: attributes and protection
+ * domains. What it made is undone by verbs_device_fini, also after failure.
+ */
+enum kvr_status verbs_device_init(const struct kvr_log *log,
+				  struct verbs_device *device);
+void verbs_device_fini(struct verbs_device *device);
+
+/* Handles what the device has to tell; acknowledged before it returns. */
+void verbs_device_async(const struct kvr_log *log, struct verbs_device *device);
+
+enum kvr_status verbs_memory_register(struct kvr_transport *base, void *address,
+				      size_t bytes, void **key);
+void verbs_memory_deregister(struct kvr_transport *base, void *key);
+
+/* Logs errno and translates it: NO_MEMORY or SYSTEM. */
+enum kvr_status verbs_errno(const struct kvr_log *log, const char *device,
+			    const char *operation);
+
+/* Both bytes of text are at least INET6_ADDRSTRLEN. */
+const char *verbs_gid_text(const union ibv_gid *gid, char *text);
+
+#endif
