@@ -57,6 +57,7 @@ struct kvr_engine_write {
 	uint32_t pass;	      /* LOCAL: index of the pass record whose block */
 	uint32_t target_slot; /* next's */
 	size_t offset, bytes;
+	uint32_t chunks; /* of the block */
 	uint32_t imm;
 	uint64_t cookie; /* give it back to kvr_engine_sent */
 };

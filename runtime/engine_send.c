@@ -168,6 +168,7 @@ static enum kvr_status post_chunk(struct kvr_engine *e, const struct source *s)
 		return KVR_ERR_END;
 	write.offset = chunk * size;
 	write.bytes = bytes - write.offset < size ? bytes - write.offset : size;
+	write.chunks = (uint32_t)engine_ceil(bytes, size);
 	write.cookie = cookie_of(sequence, chunk, s->lane);
 	write.imm = kvr_imm_block(KVR_IMM_CHUNK, s->lane, sequence, chunk);
 	status = kvr_engine_refused(e, e->actions.write(e->arg, &write));
@@ -178,7 +179,7 @@ static enum kvr_status post_chunk(struct kvr_engine *e, const struct source *s)
 	s->out->posted++;
 	s->record->sent += write.bytes;
 	e->counters.bytes_sent += write.bytes;
-	close_if_posted(e, s, engine_ceil(bytes, size));
+	close_if_posted(e, s, write.chunks);
 	return KVR_OK;
 }
 

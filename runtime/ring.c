@@ -23,6 +23,7 @@ static enum kvr_status post_write(void *arg, const struct kvr_engine_write *w)
 		.offset = w->offset,
 		.bytes = w->bytes,
 		.skip = w->offset,
+		.chunks = w->chunks,
 		.imm = w->imm,
 		.cookie = w->cookie,
 	};

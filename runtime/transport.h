@@ -5,7 +5,8 @@
  * An edge joins two endpoints. The OUT endpoint (on the sender) writes into
  * the landing slots of the IN endpoint (on the receiver); both can signal
  * the other. A write or a signal carries a 32-bit immediate (wire.h) that the
- * peer's poll reports *after* the bytes are in place.
+ * peer's poll reports *after* the bytes are in place; any but the type
+ * KVR_IMM_TRANSPORT, which is the back ends' own.
  *
  *	sender's OUT   -- write, describe, signal -->   receiver's IN
  *	               <-- signal ------------------
@@ -80,6 +81,7 @@ struct kvr_write {
 	const struct kvr_piece *pieces; /* the whole block, in order */
 	size_t piece_count;
 	size_t skip;	 /* bytes of the pieces before this chunk */
+	uint32_t chunks; /* of the block, posted in order; 0: unknown */
 	uint32_t imm;	 /* delivered after the bytes are in place */
 	uint64_t cookie; /* returned by SENT: the source is free again */
 };

@@ -15,6 +15,7 @@
 #define RESOLVE_MS 2000
 #define RETRY_NS 5000000
 #define BACKLOG 64
+#define LAST_EVENT_NS 100000000
 
 /* Connection requests carry this; at most 56 bytes. */
 #define REQUEST_MAGIC 0x71655256u /* "VReq" */
@@ -100,7 +101,7 @@ static void drop(struct verbs_endpoint *e)
 	for (uint32_t i = 0; i < e->qps; i++) {
 		struct verbs_qp *q = &e->qp[i];
 
-		if (q->id && q->step == VERBS_QP_READY)
+		if (q->id && q->step >= VERBS_QP_ACCEPTED)
 			(void)rdma_disconnect(q->id);
 		verbs_qp_destroy(e, q);
 		if (q->id)
@@ -109,6 +110,7 @@ static void drop(struct verbs_endpoint *e)
 		q->retry_ns = verbs_coarse_ns() + RETRY_NS;
 	}
 	e->talk.count = 0;
+	e->talked_ns = 0;
 	e->gone = e->broken = false;
 	e->attempt++;
 }
@@ -313,7 +315,7 @@ static enum kvr_status accept_queue_pair(struct verbs_endpoint *e,
 	if (status != KVR_OK)
 		return status;
 	param = parameters(q);
-	q->step = VERBS_QP_READY;
+	q->step = VERBS_QP_ACCEPTED;
 	if (rdma_accept(q->id, &param))
 		return verbs_errno(e->config.log, "librdmacm", "accept");
 	return KVR_OK;
@@ -412,6 +414,9 @@ static enum kvr_status handle(struct verbs_endpoint *e,
 		return request(e, q);
 	case RDMA_CM_EVENT_CONNECT_RESPONSE:
 		return established(e, q);
+	case RDMA_CM_EVENT_ESTABLISHED:
+		q->step = VERBS_QP_READY;
+		return KVR_OK;
 	case RDMA_CM_EVENT_REJECTED:
 		return rejected(e, what);
 	case RDMA_CM_EVENT_DISCONNECTED:
@@ -431,6 +436,21 @@ static enum kvr_status handle(struct verbs_endpoint *e,
 	default:
 		return KVR_OK;
 	}
+}
+
+/*
+ * The last event of the set-up would wake somebody later, for nothing. It
+ * may be lost, and is not worth a long wait.
+ */
+static bool still_coming(struct verbs_endpoint *e)
+{
+	bool ready = true;
+
+	if (!e->talked_ns)
+		e->talked_ns = verbs_coarse_ns();
+	for (uint32_t i = 0; i < e->qps; i++)
+		ready &= e->qp[i].step == VERBS_QP_READY;
+	return !ready && verbs_coarse_ns() - e->talked_ns < LAST_EVENT_NS;
 }
 
 enum kvr_status verbs_cm_poll(struct verbs_endpoint *e)
@@ -453,6 +473,8 @@ enum kvr_status verbs_cm_poll(struct verbs_endpoint *e)
 		drop(e);
 		return KVR_ERR_AGAIN;
 	}
+	if (status == KVR_OK && still_coming(e))
+		return KVR_ERR_AGAIN;
 	if (status == KVR_OK)
 		forget_listeners(e);
 	return status;

@@ -52,7 +52,8 @@ enum verbs_qp_step {
 	VERBS_QP_IDLE = 0,
 	VERBS_QP_RESOLVING, /* librdmacm: the address, then the route */
 	VERBS_QP_ROUTING,
-	VERBS_QP_REQUESTED, /* REQ sent, or accepted */
+	VERBS_QP_REQUESTED,
+	VERBS_QP_ACCEPTED, /* IN: usable, though the peer's RTU is to come */
 	VERBS_QP_READY
 };
 
@@ -129,6 +130,7 @@ struct verbs_endpoint {
 	bool gone;		/* the peer is lost, once all is drained */
 	bool broken;		/* a queue pair failed: nothing more is sent */
 	uint32_t attempt;	/* to connect; counts up */
+	int64_t talked_ns;	/* when the hello was over; 0: not yet */
 	uint32_t peer_attempt;	/* IN: the one of OUT that is under way */
 
 	int epoll_fd;

@@ -78,17 +78,14 @@ static struct verbs_qp *queue_of(struct verbs_endpoint *e, uint32_t imm)
 	return &e->qp[decoded.chunk % e->qps];
 }
 
-/* Does no later chunk of the block go over this queue pair? */
+/*
+ * Does no later chunk of the block go over this queue pair? Those of one
+ * queue pair are posted in order, for they land in order.
+ */
 static bool is_last(const struct verbs_endpoint *e,
 		    const struct kvr_write *write)
 {
-	size_t bytes = 0;
-	size_t ahead = write->skip + write->bytes +
-		       (e->qps - 1) * e->config.chunk_bytes;
-
-	for (size_t i = 0; i < write->piece_count && bytes <= ahead; i++)
-		bytes += write->pieces[i].bytes;
-	return bytes <= ahead;
+	return kvr_imm_decode(write->imm).chunk + e->qps >= write->chunks;
 }
 
 /* The next pieces of the chunk, at most sge_max; returns their bytes. */

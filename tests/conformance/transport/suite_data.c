@@ -232,6 +232,39 @@ static void write_source_is_free_after_sent(void **state)
 	free(source);
 }
 
+/*
+ * As a forwarded block lies in its slot: the piece goes on behind it, and
+ * nothing follows that would push its SENT out.
+ */
+static void write_of_a_blocks_last_chunk_is_sent_alone(void **state)
+{
+	static uint8_t slot[4096];
+	struct pair *pair = pair_new(1, 1, sizeof(slot), 64);
+	const struct kvr_piece piece = pair_piece(pair, slot, sizeof(slot));
+	const uint64_t end = test_now_ns() + UINT64_C(10000000000);
+
+	(void)state;
+	for (uint32_t chunk = 0; chunk < 3; chunk++) {
+		const struct kvr_write write = {
+			.offset = chunk * 64,
+			.bytes = 64,
+			.pieces = &piece,
+			.piece_count = 1,
+			.skip = chunk * 64,
+			.chunks = 3,
+			.imm = kvr_imm_block(KVR_IMM_CHUNK, 0, 0, chunk),
+			.cookie = chunk};
+
+		assert_int_equal(pair->ops->write(pair->out, &write), KVR_OK);
+	}
+	while (pair->at_out.cookie_count < 3) {
+		pair_poll_out(pair);
+		assert_true(test_now_ns() < end);
+	}
+	pair_run(pair, 3, 0);
+	pair_free(pair);
+}
+
 /* --------------------------------------------------- descriptors, order */
 
 static void describe_with_any_metadata_arrives_intact(void **state)
@@ -523,6 +556,7 @@ int suite_data(void)
 		cmocka_unit_test(slot_of_any_size_is_page_aligned),
 		cmocka_unit_test(write_out_of_bounds_is_invalid),
 		cmocka_unit_test(write_source_is_free_after_sent),
+		cmocka_unit_test(write_of_a_blocks_last_chunk_is_sent_alone),
 		cmocka_unit_test(describe_with_any_metadata_arrives_intact),
 		cmocka_unit_test(describe_out_of_bounds_is_invalid),
 		cmocka_unit_test(immediates_of_all_kinds_arrive_in_order),

@@ -29,8 +29,8 @@ static void post_signal(const struct kvr_transport_ops *ops,
 /* Fewer where one takes long. */
 #define ENOUGH_NS UINT64_C(10000000000)
 
-/* Ends the game; no round has this number. */
-#define LAST UINT32_MAX
+/* Ends the game; no round has this number, nor is it a transport's own. */
+#define LAST 0xfffffffu
 
 struct player {
 	const struct kvr_transport_ops *ops;
