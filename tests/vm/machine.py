@@ -119,8 +119,9 @@ def command(guest, boot, hosts, cables):
               f"KVR_HOST={guest.host}", f"KVR_HOSTS={hosts}",
               f'KVR_VM_GUEST="{HERE / "guest"}"']
     words = [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
-        "-display", "none", "-machine", "q35",
+        "qemu-system-x86_64", "-name", f"kvring-{os.getpid()}-{guest.host}",
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", "q35",
         # /dev/kvm is often missing, and where it exists it may hang
         "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G",
         "-kernel", boot.kernel, "-initrd", boot.initramfs,
@@ -136,7 +137,8 @@ def command(guest, boot, hosts, cables):
     for rail, end in zip(RAILS, cables):
         words += ["-netdev", f"socket,id=rail{rail},fd={end.fileno()}",
                   "-device", f"virtio-net-pci,netdev=rail{rail},"
-                  f"host_mtu={MTU},mac=52:54:00:71:0{rail}:0{guest.host}"]
+                  f"host_mtu={MTU},speed=10000,duplex=full,"
+                  f"mac=52:54:00:71:0{rail}:0{guest.host}"]
     return [str(word) for word in words]
 
 
