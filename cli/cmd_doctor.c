@@ -68,7 +68,6 @@ static bool examine(const struct doctor_options *options, struct complaint *why,
 	const struct fact_environment environment = {
 		.device = getenv("KVRING_DEVICE"),
 		.gid_index = getenv("KVRING_GID_INDEX"),
-		.connect = getenv("KVRING_CONNECT"),
 	};
 	struct findings findings;
 	struct facts facts;

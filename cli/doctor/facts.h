@@ -112,7 +112,6 @@ struct fact_limits {
 struct fact_environment {
 	const char *device;    /* KVRING_DEVICE */
 	const char *gid_index; /* KVRING_GID_INDEX */
-	const char *connect;   /* KVRING_CONNECT */
 };
 
 struct facts {

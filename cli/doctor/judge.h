@@ -31,9 +31,10 @@ enum level findings_worst(const struct findings *findings);
 /*
  * The GID that kvring takes on a port: RoCE v2 over IPv4, over global IPv6,
  * link-local, then v1, of interfaces that this network namespace has. On
- * InfiniBand the first. NULL: none will do.
+ * InfiniBand the first. KVRING_GID_INDEX goes first. NULL: none will do.
  */
-const struct fact_gid *judge_gid(const struct fact_port *port);
+const struct fact_gid *judge_gid(const struct facts *facts,
+				 const struct fact_port *port);
 
 /* The largest path MTU that fits into an interface's, in bytes; 0: none. */
 uint32_t judge_path_mtu(int64_t netdev_mtu);

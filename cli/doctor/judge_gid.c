@@ -22,7 +22,7 @@ static int rank_of(const struct fact_gid *gid)
 	}
 }
 
-const struct fact_gid *judge_gid(const struct fact_port *port)
+static const struct fact_gid *best_gid(const struct fact_port *port)
 {
 	const struct fact_gid *best = NULL;
 	size_t i;
@@ -36,6 +36,20 @@ const struct fact_gid *judge_gid(const struct fact_port *port)
 			best = gid;
 	}
 	return best;
+}
+
+const struct fact_gid *judge_gid(const struct facts *facts,
+				 const struct fact_port *port)
+{
+	const char *asked = facts->environment.gid_index;
+	size_t i;
+
+	if (!asked || !*asked)
+		return best_gid(port);
+	for (i = 0; i < port->gid_count; i++)
+		if (port->gids[i].index == strtoul(asked, NULL, 10))
+			return &port->gids[i];
+	return NULL;
 }
 
 static const char *type_text(const struct fact_gid *gid)
@@ -82,21 +96,6 @@ static void judge_no_gid(struct judging *judging,
 					"INTERFACE vf N node_guid GUID");
 }
 
-/* KVRING_GID_INDEX where it counts, or else our own choice. */
-static const struct fact_gid *asked_gid(const struct facts *facts,
-					const struct fact_port *port)
-{
-	const char *asked = facts->environment.gid_index;
-	size_t i;
-
-	if (!asked || !*asked)
-		return judge_gid(port);
-	for (i = 0; i < port->gid_count; i++)
-		if (port->gids[i].index == strtoul(asked, NULL, 10))
-			return &port->gids[i];
-	return NULL;
-}
-
 static void judge_quality(struct judging *judging, const struct fact_port *port,
 			  const struct fact_gid *gid, const char *subject)
 {
@@ -128,24 +127,21 @@ static void judge_quality(struct judging *judging, const struct fact_port *port,
 void judging_gid(struct judging *judging, const struct fact_device *device,
 		 const struct fact_port *port, const char *subject)
 {
-	const struct fact_gid *gid = asked_gid(judging->facts, port);
+	const struct fact_gid *gid = judge_gid(judging->facts, port);
 
 	if (gid) {
 		judge_quality(judging, port, gid, subject);
-	} else if (!judge_gid(port)) {
-		judge_no_gid(judging, device, port, subject);
-	} else {
-		judging_find(judging,
-			     judging_wanted(judging->facts, device->name,
-					    port->number)
-				     ? judging_obstacle(judging, device)
-				     : LEVEL_WARNING,
-			     "port.gid", subject,
-			     "KVRING_GID_INDEX=%s is no entry of its table",
-			     judging->facts->environment.gid_index);
-		judging_remedy(judging, "unset it: GID %u would be taken",
-			       judge_gid(port)->index);
+		return;
 	}
+	if (!best_gid(port)) {
+		judge_no_gid(judging, device, port, subject);
+		return;
+	}
+	judging_find(judging, judging_obstacle(judging, device), "port.gid",
+		     subject, "KVRING_GID_INDEX=%s is no entry of its table",
+		     judging->facts->environment.gid_index);
+	judging_remedy(judging, "unset it: GID %u would be taken",
+		       best_gid(port)->index);
 }
 
 static bool device_exists(const struct facts *facts, const char *name,
@@ -180,15 +176,15 @@ static void judge_names(struct judging *judging)
 void judging_environment(struct judging *judging)
 {
 	const struct fact_environment *e = &judging->facts->environment;
-	bool exchange = e->connect && !strcmp(e->connect, "exchange");
 
 	judge_names(judging);
-	if (e->gid_index && *e->gid_index && !exchange) {
-		judging_find(judging, LEVEL_FATAL, "environment",
+	if (e->gid_index && *e->gid_index) {
+		judging_find(judging, LEVEL_WARNING, "environment",
 			     "KVRING_GID_INDEX",
-			     "with rdma_cm the GID follows from the address; "
-			     "this is refused");
-		judging_remedy(judging, "unset it, or set "
-					"KVRING_CONNECT=exchange");
+			     "transport verbs refuses it, for with rdma_cm the "
+			     "GID follows the address; verbs-exchange takes "
+			     "it");
+		judging_remedy(judging, "unset it, unless --transport "
+					"verbs-exchange is meant");
 	}
 }

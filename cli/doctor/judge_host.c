@@ -12,34 +12,27 @@
 /* vm.memfd_noexec at which memfd_create without a flag is refused. */
 #define MEMFD_REFUSED 2
 
-static bool exchanges(const struct facts *facts)
-{
-	return facts->environment.connect &&
-	       !strcmp(facts->environment.connect, "exchange");
-}
-
+/* Without it transport verbs-exchange is left: a warning. */
 static void judge_rdma_cm(struct judging *judging)
 {
 	const struct facts *facts = judging->facts;
-	enum level level = exchanges(facts) ? LEVEL_WARNING : LEVEL_FATAL;
 
 	if (!facts->rdma_cm_error) {
 		judging_find(judging, LEVEL_GOOD, "rdma_cm", "machine",
 			     "/dev/infiniband/rdma_cm opens");
 		return;
 	}
-	judging_find(judging, level, "rdma_cm", "machine",
-		     "/dev/infiniband/rdma_cm cannot be opened: %s%s",
+	judging_find(judging, LEVEL_WARNING, "rdma_cm", "machine",
+		     "/dev/infiniband/rdma_cm cannot be opened: %s%s; "
+		     "verbs-exchange is left",
 		     strerror(facts->rdma_cm_error),
-		     facts->rdma_ucm_loaded ? "" : "; rdma_ucm is not loaded");
+		     facts->rdma_ucm_loaded ? "" : ", rdma_ucm is not loaded");
 	judging_remedy(judging, facts->rdma_ucm_loaded
-					? "allow it as the uverbs nodes "
-					  "(docker run --device "
-					  "/dev/infiniband/rdma_cm), or "
-					  "KVRING_CONNECT=exchange"
-					: "modprobe rdma_ucm (and name it in "
-					  "/etc/modules-load.d), or "
-					  "KVRING_CONNECT=exchange");
+					? "allow it as the uverbs nodes: "
+					  "docker run --device "
+					  "/dev/infiniband/rdma_cm"
+					: "modprobe rdma_ucm, and name it in "
+					  "/etc/modules-load.d");
 }
 
 static void judge_modules(struct judging *judging)
@@ -105,7 +98,7 @@ static void judge_memlock(struct judging *judging)
 	remedy_memlock(judging, limits);
 }
 
-/* Does a device register GPU memory by itself? */
+/* Do all devices, of which there is one at least, register GPU memory? */
 static bool all_dmabuf(const struct facts *facts)
 {
 	size_t i;
@@ -113,7 +106,7 @@ static bool all_dmabuf(const struct facts *facts)
 	for (i = 0; i < facts->device_count; i++)
 		if (facts->devices[i].dmabuf != 1)
 			return false;
-	return facts->device_count > 0;
+	return true;
 }
 
 static void judge_peermem(struct judging *judging)

@@ -22,7 +22,7 @@ bool judge_port_usable(const struct facts *facts,
 		       const struct fact_device *device,
 		       const struct fact_port *port)
 {
-	return port->state == PORT_ACTIVE && judge_gid(port) &&
+	return port->state == PORT_ACTIVE && judge_gid(facts, port) &&
 	       judging_wanted(facts, device->name, port->number);
 }
 
@@ -124,10 +124,7 @@ static void judge_mtu(struct judging *judging, const struct fact_port *p,
 static void judge_ipoib(struct judging *judging, const struct fact_port *p,
 			const char *subject)
 {
-	const char *connect = judging->facts->environment.connect;
-
-	if (p->ethernet || p->state != PORT_ACTIVE ||
-	    (connect && !strcmp(connect, "exchange")))
+	if (p->ethernet || p->state != PORT_ACTIVE)
 		return;
 	if (p->netdev[0] && p->netdev_up) {
 		judging_find(judging, LEVEL_GOOD, "port.ipoib", subject,
@@ -139,8 +136,8 @@ static void judge_ipoib(struct judging *judging, const struct fact_port *p,
 		     p->netdev[0] ? "its IPoIB interface is down"
 				  : "no IPoIB interface");
 	judging_remedy(judging, "modprobe ib_ipoib, give the interface an "
-				"address and ip link set it up; or "
-				"KVRING_CONNECT=exchange");
+				"address and ip link set it up; or --transport "
+				"verbs-exchange");
 }
 
 static void judge_pfc(struct judging *judging, const struct fact_device *device,

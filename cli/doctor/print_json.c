@@ -42,9 +42,10 @@ static json_t *gid_json(const struct fact_gid *gid, bool chosen)
 			 text_or_null(gid->netdev), "chosen", chosen);
 }
 
-static json_t *port_json(const struct fact_port *port)
+static json_t *port_json(const struct facts *facts,
+			 const struct fact_port *port)
 {
-	const struct fact_gid *chosen = judge_gid(port);
+	const struct fact_gid *chosen = judge_gid(facts, port);
 	json_t *gids = json_array();
 	size_t i;
 
@@ -68,7 +69,7 @@ static json_t *device_json(const struct facts *facts,
 	size_t i;
 
 	for (i = 0; i < d->port_count; i++)
-		json_array_append_new(ports, port_json(&d->ports[i]));
+		json_array_append_new(ports, port_json(facts, &d->ports[i]));
 	return json_pack(
 		"{s:s, s:b, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "name",
 		d->name, "usable", judge_device_usable(facts, d), "driver",

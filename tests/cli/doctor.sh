@@ -7,7 +7,7 @@
 
 machines=$KVRING_SOURCE/tests/machines
 unpack=$KVRING_BUILD/tests/cli/unpack_machine
-unset KVRING_DEVICE KVRING_GID_INDEX KVRING_CONNECT
+unset KVRING_DEVICE KVRING_GID_INDEX
 
 # Says nothing on standard error, and exits with a code.
 examine() { # code, argument...
@@ -96,8 +96,8 @@ done
 # What the environment asks of the transport is looked at.
 KVRING_DEVICE=mlx5_9 examine 1 --root roce
 grep -q "no device 'mlx5_9'" <<<"$printed" || die "$printed"
-KVRING_GID_INDEX=3 examine 1 --root roce
-KVRING_GID_INDEX=3 KVRING_CONNECT=exchange examine 0 --root roce
+KVRING_GID_INDEX=99 examine 1 --root roce
+KVRING_GID_INDEX=3 examine 0 --root roce
 
 # This machine, and its recording: but for what only the live one can be asked.
 stable() {

@@ -216,12 +216,9 @@ static void ipoib_missing_or_down_is_a_warning(void **state)
 	bed_add(bed, "/sys/class/net/ibp25s0f0/operstate: down");
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_WARNING, "port.ipoib", "mlx5_0:1", "is down",
-		   "KVRING_CONNECT=exchange");
+		   "verbs-exchange");
 	bed_expect(bed, LEVEL_WARNING, "port.ipoib", "mlx5_1:1",
 		   "no IPoIB interface", "modprobe ib_ipoib");
-	bed->environment.connect = "exchange";
-	bed_examine(bed);
-	bed_expect_none(bed, "port.ipoib");
 }
 
 /* ---------------------------------------------------------------- GID */
@@ -272,40 +269,34 @@ static void environment_that_names_nothing_is_fatal(void **state)
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_FATAL, "environment", "KVRING_DEVICE",
 		   "there is no device 'mlx5_7'", "rdma link");
-	bed->environment.device = "mlx5_0";
+	bed->environment.device = NULL;
 	bed->environment.gid_index = "77";
-	bed->environment.connect = "exchange";
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_FATAL, "port.gid", "mlx5_0:1",
 		   "KVRING_GID_INDEX=77", "GID 3 would be taken");
 	bed->environment.gid_index = "5";
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_GOOD, "port.gid", "mlx5_0:1", "GID 5", "");
-	bed_expect_none(bed, "environment");
-	bed->environment.connect = NULL;
-	bed_examine(bed);
-	bed_expect(bed, LEVEL_FATAL, "environment", "KVRING_GID_INDEX",
-		   "with rdma_cm", "KVRING_CONNECT=exchange");
+	bed_expect(bed, LEVEL_WARNING, "environment", "KVRING_GID_INDEX",
+		   "transport verbs refuses it", "verbs-exchange is meant");
 }
 
 /* --------------------------------------------------------------- host */
-static void rdma_cm_absent_is_fatal_unless_exchanged(void **state)
+static void rdma_cm_absent_leaves_the_exchange(void **state)
 {
 	struct bed *bed = *state;
 
 	bed_add(bed, "/dev/infiniband/rdma_cm: EPERM");
 	bed_examine(bed);
-	bed_expect(bed, LEVEL_FATAL, "rdma_cm", "machine",
-		   "Operation not permitted", "docker run --device");
+	bed_expect(bed, LEVEL_WARNING, "rdma_cm", "machine",
+		   "Operation not permitted; verbs-exchange is left",
+		   "docker run --device");
 	bed_remove(bed, "/dev/infiniband/rdma_cm");
 	bed_remove(bed, "/sys/class/misc/rdma_cm");
 	bed_examine(bed);
-	bed_expect(bed, LEVEL_FATAL, "rdma_cm", "machine",
-		   "rdma_ucm is not loaded", "modprobe rdma_ucm");
-	bed->environment.connect = "exchange";
-	bed_examine(bed);
 	bed_expect(bed, LEVEL_WARNING, "rdma_cm", "machine",
 		   "rdma_ucm is not loaded", "modprobe rdma_ucm");
+	bed_expect_none(bed, "modules");
 }
 
 static void memlock_is_judged_by_size_and_capability(void **state)
@@ -388,12 +379,20 @@ static void iommu_that_translates_is_a_warning(void **state)
 
 static void acs_needs_groups_that_differ(void **state)
 {
+	static const char group[] =
+		"/sys/bus/pci/devices/0000:18:00.0/iommu_group";
 	struct bed *bed = *state;
 
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_WARNING, "acs", "machine", "1 of 3", "setpci");
-	bed_remove(bed, "/sys/bus/pci/devices/0000:18:00.0/iommu_group");
+	bed_remove(bed, group);
 	bed_examine(bed);
+	bed_expect_none(bed, "acs");
+	/* That of the adapter. */
+	bed_add(bed, "/sys/bus/pci/devices/0000:18:00.0/iommu_group -> "
+		     "../../../../../../kernel/iommu_groups/29");
+	bed_examine(bed);
+	assert_int_equal(bed->facts.gpus[0].pci.iommu_group, 29);
 	bed_expect_none(bed, "acs");
 }
 
@@ -430,7 +429,7 @@ int main(void)
 		ROCE(gid_of_each_kind_is_judged),
 		ROCE(gid_of_absent_interface_is_not_chosen),
 		ROCE(environment_that_names_nothing_is_fatal),
-		ROCE(rdma_cm_absent_is_fatal_unless_exchanged),
+		ROCE(rdma_cm_absent_leaves_the_exchange),
 		ROCE(memlock_is_judged_by_size_and_capability),
 		H100(peermem_is_wanted_where_dmabuf_is_not),
 		NONE(memfd_refused_is_fatal_without_rdma),
