@@ -319,6 +319,9 @@ static void memlock_is_judged_by_size_and_capability(void **state)
 	bed_examine(bed);
 	bed_expect(bed, LEVEL_WARNING, "memlock", "machine", "64.0 MiB",
 		   "--ulimit memlock=-1:-1");
+	bed_add(bed, "/proc/self/uid_map:          0          0      65536");
+	bed_examine(bed);
+	bed_expect(bed, LEVEL_WARNING, "memlock", "machine", "64.0 MiB", "");
 	bed_remove(bed, "/proc/self/limits");
 	bed_examine(bed);
 	bed_expect_none(bed, "memlock");

@@ -300,6 +300,20 @@ static void interface_without_dcb_has_no_pfc(void **state)
 	assert_int_equal(collect_this_machine.pfc("no-such-one"), -1);
 }
 
+static void devices_are_in_the_order_of_their_numbers(void **state)
+{
+	struct bed *bed = *state;
+
+	bed->live = NULL;
+	bed_add(bed, "/sys/class/infiniband/mlx5_10/ports/");
+	bed_add(bed, "/sys/class/infiniband/mlx5_9/ports/");
+	bed_examine(bed);
+	assert_int_equal(bed->facts.device_count, 3);
+	assert_string_equal(bed->facts.devices[0].name, "mlx5_0");
+	assert_string_equal(bed->facts.devices[1].name, "mlx5_9");
+	assert_string_equal(bed->facts.devices[2].name, "mlx5_10");
+}
+
 static void text_is_cleaned(void **state)
 {
 	char out[8];
@@ -307,6 +321,8 @@ static void text_is_cleaned(void **state)
 	(void)state;
 	tree_clean("a\033[1m\xc3\xa4\tb", out, sizeof(out));
 	assert_string_equal(out, "a?[1m??");
+	tree_clean("a\177b", out, sizeof(out));
+	assert_string_equal(out, "a?b");
 	tree_clean("", out, sizeof(out));
 	assert_string_equal(out, "");
 }
@@ -330,6 +346,7 @@ int main(void)
 		cmocka_unit_test(pfc_of_damaged_answer_is_not_visible),
 		cmocka_unit_test(device_that_nobody_has_is_not_listed),
 		cmocka_unit_test(interface_without_dcb_has_no_pfc),
+		BED(devices_are_in_the_order_of_their_numbers),
 		cmocka_unit_test(text_is_cleaned),
 	};
 
