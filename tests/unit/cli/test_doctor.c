@@ -16,6 +16,19 @@
 #define PORT IB "/ports/1"
 #define LIMITS "/proc/self/limits: Max locked memory "
 
+/* Which allocation of the facts and findings fails; 0 none. */
+static unsigned int failing;
+
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size)
+{
+	if (failing > 0 && --failing == 0)
+		return NULL;
+	return __real_reallocarray(old, count, size);
+}
+
 /* RoCE, and nothing wrong but that PFC is not visible. */
 static int open_roce(void **state)
 {
@@ -411,6 +424,32 @@ static void adapter_without_device_is_a_warning(void **state)
 		   "adapter above");
 }
 
+/* Nothing leaks, and whoever asked is told. */
+static void memory_that_lacks_is_told(void **state)
+{
+	struct bed *bed = *state;
+	const struct tree tree = {bed->directory};
+	unsigned int i;
+	bool ok = false;
+
+	for (i = 1; !ok && i < 1000; i++) {
+		struct facts facts = {.recorded = false};
+		struct findings findings = {.list = NULL};
+
+		failing = i;
+		ok = collect(&tree, NULL, &bed->environment, &facts);
+		if (!ok)
+			assert_null(facts.devices);
+		ok = ok && judge(&facts, &findings);
+		findings_free(&findings);
+		facts_free(&facts);
+		assert_int_equal(ok, failing > 0);
+	}
+	failing = 0;
+	/* Devices, ports, GIDs, GPUs and findings at the least. */
+	assert_true(ok && i > 20);
+}
+
 #define ROCE(test) cmocka_unit_test_setup_teardown(test, open_roce, close_bed)
 #define H100(test) cmocka_unit_test_setup_teardown(test, open_h100, close_bed)
 #define NONE(test) cmocka_unit_test_setup_teardown(test, open_none, close_bed)
@@ -440,6 +479,7 @@ int main(void)
 		ROCE(iommu_that_translates_is_a_warning),
 		H100(acs_needs_groups_that_differ),
 		ROCE(adapter_without_device_is_a_warning),
+		H100(memory_that_lacks_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
