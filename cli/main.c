@@ -22,6 +22,8 @@ static const struct command {
 	 "start the ranks of another program"},
 	{"info", (char[]){"kvring info"}, cmd_info,
 	 "show what this machine can use"},
+	{"doctor", (char[]){"kvring doctor"}, cmd_doctor,
+	 "find what keeps RDMA from working"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

@@ -2,7 +2,7 @@
 # libkvring.so (export map, soname) and libkvring.a from the same objects.
 set(map ${PROJECT_SOURCE_DIR}/cmake/libkvring.map)
 add_library(kvring SHARED $<TARGET_OBJECTS:kvring_objects>)
-target_link_libraries(kvring PRIVATE kvring_flags)
+target_link_libraries(kvring PRIVATE kvring_flags ${KVRING_SYSTEM_LIBRARIES})
 target_link_options(kvring PRIVATE LINKER:--version-script=${map})
 set_target_properties(kvring PROPERTIES
 	VERSION ${PROJECT_VERSION}
@@ -12,7 +12,8 @@ set_target_properties(kvring PROPERTIES
 	LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
 add_library(kvring_static STATIC $<TARGET_OBJECTS:kvring_objects>)
-target_link_libraries(kvring_static PUBLIC kvring_flags)
+target_link_libraries(kvring_static PUBLIC kvring_flags
+	${KVRING_SYSTEM_LIBRARIES})
 set_target_properties(kvring_static PROPERTIES OUTPUT_NAME kvring
 	ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 foreach(library kvring kvring_static)

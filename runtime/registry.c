@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/registry.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compute/cpu/cpu.h"
+#include "kvring/device.h"
 #include "rdma/fake/fake.h"
 #include "rdma/shm/shm.h"
 #ifdef KVR_HAVE_VERBS
+#include "rdma/verbs/probe.h"
 #include "rdma/verbs/verbs.h"
 #endif
 
@@ -91,4 +94,25 @@ enum kvr_status kvr_backend_get_info(uint32_t index,
 	}
 	out->usable = status == KVR_OK;
 	return KVR_OK;
+}
+
+void kvr_device_info_init(struct kvr_device_info *info)
+{
+	*info = (struct kvr_device_info){.size = sizeof(*info), .dmabuf = -1};
+}
+
+enum kvr_status kvr_device_get_info(const char *name,
+				    struct kvr_device_info *out, char *reason,
+				    size_t reason_bytes)
+{
+	if (!name || !out || out->size != sizeof(*out) || !reason ||
+	    !reason_bytes)
+		return KVR_ERR_INVALID;
+	reason[0] = '\0';
+#ifdef KVR_HAVE_VERBS
+	return kvr_verbs_probe(name, out, reason, reason_bytes);
+#else
+	snprintf(reason, reason_bytes, "built without libibverbs");
+	return KVR_ERR_UNSUPPORTED;
+#endif
 }

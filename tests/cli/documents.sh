@@ -20,7 +20,7 @@ page_options() { # page
 		grep -oE 'Fl [-a-zA-Z0-9?]+' | sed 's/^Fl /-/' | sort -u
 }
 
-for command in "" attention random run info; do
+for command in "" attention random run info doctor; do
 	page=$pages/kvring${command:+-$command}.1
 	[ -f "$page" ] || die "no man page $page"
 	diff <(help_options "$command") <(page_options "$page") ||
@@ -30,7 +30,7 @@ for command in "" attention random run info; do
 done
 
 # Every command is in the top page.
-for command in attention random run info help; do
+for command in attention random run info doctor help; do
 	grep -qE "^\.It Cm $command\$" "$pages/kvring.1" ||
 		die "kvring.1 does not describe $command"
 done
@@ -57,10 +57,10 @@ has() { # wanted, word...
 	shift
 	offers "$@" | grep -qxe "$wanted" || die "'$*' does not offer $wanted"
 }
-for command in attention random run info help; do
+for command in attention random run info doctor help; do
 	has $command kvring ""
 done
-for command in attention random run info; do
+for command in attention random run info doctor; do
 	diff <(help_options $command | grep -e '^--') \
 		<(offers kvring $command --) || die "completion of $command"
 done

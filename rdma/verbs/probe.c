@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rdma/verbs/probe.h"
+
+#include <errno.h>
+#include <infiniband/verbs.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct ibv_device *find(struct ibv_device **list, const char *name)
+{
+	for (; *list; list++)
+		if (!strcmp(ibv_get_device_name(*list), name))
+			return *list;
+	return NULL;
+}
+
+/*
+ * Registers a file descriptor that cannot be one. A driver without dma-buf
+ * says that it does not support the call; one with it looks the descriptor
+ * up, and fails at that.
+ */
+static int probe_dmabuf(struct ibv_context *context)
+{
+	struct ibv_pd *pd = ibv_alloc_pd(context);
+	struct ibv_mr *mr;
+	int answer = -1;
+
+	if (!pd)
+		return -1;
+	errno = 0;
+	mr = ibv_reg_dmabuf_mr(pd, 0, 0, 0, -1, 0);
+	if (mr)
+		ibv_dereg_mr(mr);
+	else if (errno == EOPNOTSUPP || errno == EPROTONOSUPPORT)
+		answer = 0;
+	else if (errno == EBADF)
+		answer = 1;
+	ibv_dealloc_pd(pd);
+	return answer;
+}
+
+static int probe_port(struct ibv_context *context, uint32_t index,
+		      struct kvr_device_info *out)
+{
+	struct ibv_port_attr port;
+	int error = ibv_query_port(context, (uint8_t)(index + 1), &port);
+
+	if (error)
+		return error;
+	/* 1 is 256 bytes, 5 is 4096. */
+	out->path_mtu[index] = 128u << port.active_mtu;
+	out->max_message_bytes[index] = port.max_msg_sz;
+	return 0;
+}
+
+static int probe_context(struct ibv_context *context,
+			 struct kvr_device_info *out)
+{
+	struct ibv_device_attr device;
+	uint32_t i;
+	int error = ibv_query_device(context, &device);
+
+	if (error)
+		return error;
+	out->max_cq_entries = (uint32_t)device.max_cqe;
+	out->port_count = device.phys_port_cnt;
+	for (i = 0; i < out->port_count && i < KVR_DEVICE_PORTS_MAX; i++) {
+		error = probe_port(context, i, out);
+		if (error)
+			return error;
+	}
+	out->dmabuf = probe_dmabuf(context);
+	return 0;
+}
+
+static enum kvr_status probe_device(struct ibv_device *device,
+				    struct kvr_device_info *out, char *reason,
+				    size_t reason_bytes)
+{
+	struct kvr_device_info info = *out;
+	struct ibv_context *context;
+	int error;
+
+	errno = 0;
+	context = ibv_open_device(device);
+	if (!context) {
+		snprintf(reason, reason_bytes, "ibv_open_device: %s",
+			 strerror(errno));
+		return KVR_ERR_DEVICE;
+	}
+	error = probe_context(context, &info);
+	ibv_close_device(context);
+	if (error) {
+		snprintf(reason, reason_bytes, "ibv_query: %s",
+			 strerror(error));
+		return KVR_ERR_DEVICE;
+	}
+	*out = info;
+	return KVR_OK;
+}
+
+enum kvr_status kvr_verbs_probe(const char *name, struct kvr_device_info *out,
+				char *reason, size_t reason_bytes)
+{
+	struct ibv_device **list, *device;
+	enum kvr_status status = KVR_ERR_END;
+
+	errno = 0;
+	list = ibv_get_device_list(NULL);
+	if (!list) {
+		snprintf(reason, reason_bytes, "ibv_get_device_list: %s",
+			 strerror(errno));
+		return KVR_ERR_DEVICE;
+	}
+	device = find(list, name);
+	if (device)
+		status = probe_device(device, out, reason, reason_bytes);
+	else
+		snprintf(reason, reason_bytes, "libibverbs does not list it");
+	ibv_free_device_list(list);
+	return status;
+}
