@@ -6,9 +6,10 @@
 # Needs root or sudo only when something is missing.
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build libjansson-dev)
-test=(g++ binutils git python3 libcmocka-dev libssl-dev spin clang clang-format
-	clang-tidy cppcheck shellcheck)
+build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libpmix-dev)
+test=(g++ binutils git python3 libcmocka-dev spin clang clang-format
+	clang-tidy cppcheck shellcheck openmpi-bin libopenmpi-dev munge slurm-wlm
+	iproute2)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;
