@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A host list becomes a bootstrap over TCP. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,5 +117,18 @@ kvr_bootstrap_open_hosts(const struct kvr_bootstrap_options *options,
 	made.arg = tcp;
 	made.close = close_tcp;
 	*out = made;
+	return KVR_OK;
+}
+
+enum kvr_status kvr_bootstrap_probe_hosts(char *reason, size_t bytes)
+{
+	uint8_t mac[KVR_MAC_BYTES];
+
+	if (kvr_secret_mac("", 0, "", 0, mac) == KVR_OK)
+		snprintf(reason, bytes,
+			 "a list of hosts, with a secret or not");
+	else
+		snprintf(reason, bytes,
+			 "a list of hosts; without libcrypto, no secret");
 	return KVR_OK;
 }

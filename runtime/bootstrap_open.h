@@ -36,7 +36,8 @@ enum kvr_status
 kvr_bootstrap_open_pmix(const struct kvr_bootstrap_options *options,
 			struct kvr_bootstrap *out);
 
-/* Can libpmix be used here? reason says how, or why not. */
+/* Can it be used here? reason says how, or why not. Errors: UNSUPPORTED. */
+enum kvr_status kvr_bootstrap_probe_hosts(char *reason, size_t bytes);
 enum kvr_status kvr_bootstrap_probe_pmix(char *reason, size_t bytes);
 
 #endif

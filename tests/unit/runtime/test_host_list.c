@@ -167,7 +167,7 @@ static void machine_itself_known_by_name_and_address(void **state)
 	assert_int_equal(is_local("127.9.9.9"), 1);
 	assert_int_equal(is_local("::1"), 1);
 	/* For documentation, RFC 5737 and 3849: nobody has them. */
-	assert_int_equal(is_local("192.0.2.1"), 0);
+	assert_int_equal(is_local("203.0.113.77"), 0);
 	assert_int_equal(is_local("2001:db8::1"), 0);
 	assert_int_equal(is_local("no-such-host.invalid"), 0);
 }

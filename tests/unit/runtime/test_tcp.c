@@ -185,11 +185,11 @@ static void rank_0_elsewhere_refused(void **state)
 {
 	(void)state;
 	hosts_init(m, 2, 1);
-	m[0].options.hosts = "192.0.2.1*2"; /* RFC 5737: nobody's */
+	m[0].options.hosts = "203.0.113.77*2"; /* RFC 5737: nobody's */
 	hosts_start(&m[0]);
 	hosts_end(&m[0]);
 	assert_int_equal(m[0].status, KVR_ERR_SYSTEM);
-	assert_says(&m[0], "192.0.2.1 is no address of this machine");
+	assert_says(&m[0], "203.0.113.77 is no address of this machine");
 }
 
 static void rank_taken_refused(void **state)
