@@ -7,6 +7,7 @@
 
 #include "cli/launch.h"
 #include "cli/output.h"
+#include "cli/place.h"
 #include "cli/progress_bar.h"
 #include "cli/safetensors.h"
 #include "kvring/attention.h"
@@ -15,7 +16,11 @@ enum partition { PARTITION_CONTIGUOUS, PARTITION_ZIGZAG };
 
 struct attention_options {
 	const char *input_path, *output_path;
-	uint32_t n, threads, slots;
+	struct place_request place;
+	uint16_t port; /* 0: the library's default */
+	double join_seconds;
+	uint32_t threads; /* 0: as many as there are processors for */
+	uint32_t slots;
 	bool causal, verify, json, f32_output;
 	float scale; /* 0: the library's default */
 	enum partition partition;
@@ -40,11 +45,14 @@ bool attention_input_open(const char *path, struct attention_input *out,
 void attention_input_close(struct attention_input *input);
 
 struct attention_output {
-	struct output file;
+	struct output file; /* of the command that has rank 0 */
 	enum kvr_dtype dtype;
 	uint64_t out_offset, lse_offset; /* in the file */
 	uint64_t bytes;
 };
+
+enum kvr_dtype attention_output_dtype(const struct attention_options *options,
+				      const struct attention_input *input);
 
 bool attention_output_open(const struct attention_options *options,
 			   const struct attention_input *input,
@@ -76,6 +84,13 @@ struct rows {
 int rows_open(int fd, uint64_t offset, size_t row_bytes, size_t element,
 	      const struct shard *shard, struct rows *out);
 
+/*
+ * Where byte `at` of a shard's rows lies in those of all tokens, and how many
+ * follow without a gap.
+ */
+uint64_t shard_place(const struct shard *shard, size_t row_bytes, uint64_t at,
+		     uint64_t *run);
+
 /* Empty ones, to be written. */
 int rows_allocate(size_t bytes, struct rows *out);
 void rows_close(struct rows *rows);
@@ -90,9 +105,11 @@ struct rank_step {
 struct rank_report {
 	_Atomic uint32_t blocks; /* done so far, for the progress bar */
 	bool complete;
+	bool usage;		/* failed for what the command was told */
+	bool common;		/* failed alike on all ranks */
 	enum kvr_status status; /* why it failed */
 	uint32_t blame, step;
-	char text[512];
+	char text[640];
 	char kernel[32], transport_in[16], transport_out[16];
 	uint64_t tokens;
 	uint64_t bytes_received, bytes_sent;
@@ -101,16 +118,33 @@ struct rank_report {
 	uint32_t steps;
 };
 
+/* What a rank learns and the command wants to know. Shared. */
+struct job_facts {
+	uint32_t n, threads;
+};
+
 struct attention_job {
 	const struct attention_options *options;
-	const struct attention_input *input;
+	const struct place *place;
+	const struct attention_input *input; /* NULL: could not be opened */
 	const struct attention_output *output;
-	struct kvr_plan_desc desc;   /* without ranges */
-	size_t slot_bytes;	     /* the largest block of any rank */
-	struct progress_bar bar;     /* over report->blocks */
-	struct rank_report *reports; /* n */
+	const struct complaint *early; /* why not to begin; NULL: begin */
+	bool early_usage;	       /* and that it was told wrong things */
+	struct kvr_plan_desc desc;     /* without ranges */
+	uint32_t n, threads;	       /* 0: not known yet */
+	size_t slot_bytes;	       /* the largest block of any rank */
+	struct progress_bar bar;       /* over report->blocks */
+	struct job_facts *facts;
+	struct rank_report *reports; /* by rank */
 	struct rank_step *steps;     /* n x n: of rank r from r * n on */
 };
+
+/* Threads of each of so many ranks, on processors that they share. */
+uint32_t attention_threads(uint32_t ranks);
+
+/* slot_bytes of a job of n ranks. False: *usage says whose fault it is. */
+bool attention_size_slots(struct attention_job *job, bool *usage,
+			  struct complaint *why);
 
 /* A launch_job.rank; arg is the attention_job. */
 int attention_rank(void *arg, uint32_t rank);

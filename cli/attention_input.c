@@ -130,11 +130,17 @@ void attention_input_close(struct attention_input *input)
 	safetensors_close(&input->file);
 }
 
+enum kvr_dtype attention_output_dtype(const struct attention_options *options,
+				      const struct attention_input *input)
+{
+	return options->f32_output ? KVR_F32 : input->dtype;
+}
+
 bool attention_output_open(const struct attention_options *options,
 			   const struct attention_input *in,
 			   struct attention_output *out, struct complaint *why)
 {
-	bool f32 = options->f32_output || in->dtype == KVR_F32;
+	enum kvr_dtype dtype = attention_output_dtype(options, in);
 	/* lse first: both are then aligned whatever their sizes. */
 	struct safetensors_spec specs[2] = {
 		{.name = "lse",
@@ -142,7 +148,7 @@ bool attention_output_open(const struct attention_options *options,
 		 .rank = 2,
 		 .shape = {in->q_heads, in->tokens}},
 		{.name = "out",
-		 .dtype = f32 ? "F32" : "BF16",
+		 .dtype = dtype == KVR_F32 ? "F32" : "BF16",
 		 .rank = 3,
 		 .shape = {in->tokens, in->q_heads, in->value_dim}}};
 	size_t head_bytes;
@@ -161,7 +167,7 @@ bool attention_output_open(const struct attention_options *options,
 		output_abandon(&out->file);
 		goto out_free;
 	}
-	out->dtype = f32 ? KVR_F32 : KVR_BF16;
+	out->dtype = dtype;
 	out->lse_offset = specs[0].offset;
 	out->out_offset = specs[1].offset;
 	out->bytes = total;

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/attention_options.h"
 
+#include <errno.h>
 #include <float.h>
+#include <poll.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/parse.h"
@@ -17,6 +22,11 @@ enum key {
 	KEY_CHUNK,
 	KEY_TRANSPORT,
 	KEY_TIMEOUT,
+	KEY_HOSTS,
+	KEY_HOSTFILE,
+	KEY_HOST_INDEX,
+	KEY_PORT,
+	KEY_JOIN,
 	KEY_VERIFY,
 	KEY_JSON,
 	KEY_F32
@@ -24,7 +34,24 @@ enum key {
 
 static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "Write the result to FILE (required)", 0},
-	{"ranks", 'n', "N", 0, "Start N ranks (required)", 0},
+	{"ranks", 'n', "N", 0,
+	 "Start N ranks (required, but with hosts and under mpirun or srun)",
+	 0},
+	{"hosts", KEY_HOSTS, "LIST", 0,
+	 "Share the ranks with other hosts, on each of which the same command "
+	 "is started: names or addresses with :PORT and *RANKS as needed, such "
+	 "as a,b*2",
+	 0},
+	{"hostfile", KEY_HOSTFILE, "FILE", 0,
+	 "The same list from FILE: a host a line, with slots=RANKS as needed",
+	 0},
+	{"host-index", KEY_HOST_INDEX, "I", 0,
+	 "This is host I of the list, from 0 (default: by name and address)",
+	 0},
+	{"port", KEY_PORT, "PORT", 0,
+	 "Ranks meet at PORT of the first host (default 17850)", 0},
+	{"join-timeout", KEY_JOIN, "SECONDS", 0,
+	 "Wait SECONDS for all ranks to come (default 60)", 0},
 	{"causal", KEY_CAUSAL, 0, 0, "Each token sees itself and earlier ones",
 	 0},
 	{"scale", KEY_SCALE, "S", 0,
@@ -86,6 +113,26 @@ static uint64_t chunk_of(const struct argp_state *state, const char *value)
 	return bytes;
 }
 
+/* All of it; small, and for as long as this process lives. */
+static const char *read_hostfile(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t room = 0;
+	ssize_t got = -1;
+
+	if (file) {
+		errno = 0;
+		got = getdelim(&text, &room, '\0', file);
+		fclose(file);
+	}
+	if (got >= 0 || (file && errno == 0))
+		return got >= 0 ? text : "";
+	say_error("--hostfile: %s: cannot be read: %s; check the name", path,
+		  strerror(errno));
+	exit(CLI_USAGE);
+}
+
 static error_t parse_flag(int key, struct attention_options *o)
 {
 	switch (key) {
@@ -106,6 +153,45 @@ static error_t parse_flag(int key, struct attention_options *o)
 	}
 }
 
+static void take_hosts(const struct argp_state *state,
+		       struct attention_options *o, const char *name,
+		       const char *list)
+{
+	if (o->place.hosts)
+		usage_error(state, name, list,
+			    "needed after another list of hosts");
+	o->place.hosts = list;
+	o->place.hosts_name = name;
+}
+
+static error_t parse_place(int key, const char *arg, struct argp_state *state,
+			   struct attention_options *o)
+{
+	struct place_request *p = &o->place;
+
+	switch (key) {
+	case KEY_HOSTS:
+		take_hosts(state, o, "--hosts", arg);
+		return 0;
+	case KEY_HOSTFILE:
+		take_hosts(state, o, arg, read_hostfile(arg));
+		return 0;
+	case KEY_HOST_INDEX:
+		p->host_index = (int64_t)usage_number(
+			state, "--host-index", arg, 0, LAUNCH_RANKS_MAX - 1);
+		return 0;
+	case KEY_PORT:
+		o->port = (uint16_t)usage_number(state, "--port", arg, 1,
+						 UINT16_MAX);
+		return 0;
+	case KEY_JOIN:
+		o->join_seconds = usage_seconds(state, "--join-timeout", arg);
+		return 0;
+	default:
+		return parse_flag(key, o);
+	}
+}
+
 static error_t parse_value(int key, const char *arg, struct argp_state *state,
 			   struct attention_options *o)
 {
@@ -114,8 +200,8 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		o->output_path = arg;
 		return 0;
 	case 'n':
-		o->n = (uint32_t)usage_number(state, "-n", arg, 1,
-					      LAUNCH_RANKS_MAX);
+		o->place.n = (uint32_t)usage_number(state, "-n", arg, 1,
+						    LAUNCH_RANKS_MAX);
 		return 0;
 	case KEY_SCALE:
 		o->scale = scale_of(state, arg);
@@ -137,21 +223,11 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		o->transport = arg;
 		return 0;
 	case KEY_TIMEOUT:
-		o->timeout_seconds = usage_timeout(state, arg);
+		o->timeout_seconds = usage_seconds(state, "--timeout", arg);
 		return 0;
 	default:
-		return parse_flag(key, o);
+		return parse_place(key, arg, state, o);
 	}
-}
-
-static uint32_t processors(void)
-{
-	cpu_set_t set;
-	int count = 1;
-
-	if (!sched_getaffinity(0, sizeof(set), &set))
-		count = CPU_COUNT(&set);
-	return count > 0 ? (uint32_t)count : 1;
 }
 
 static void check(const struct argp_state *state, struct attention_options *o)
@@ -160,14 +236,10 @@ static void check(const struct argp_state *state, struct attention_options *o)
 		usage_missing(state, "the input file");
 	if (!o->output_path)
 		usage_missing(state, "-o FILE, the output,");
-	if (o->n == 0)
-		usage_missing(state, "-n N, the number of ranks,");
-	if (o->slots == 1 && o->n > 2)
+	if (o->slots == 1 && o->place.n > 2)
 		usage_error(state, "--slots", "1",
 			    "enough for more than 2 ranks, which would wait "
 			    "for each other for ever: at least 2 are");
-	if (o->threads == 0)
-		o->threads = processors() > o->n ? processors() / o->n : 1;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -189,7 +261,56 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-struct attention_options attention_options_parse(int argc, char **argv)
+/*
+ * Followers are told the same as rank 0 is, and leave it to that to say what
+ * is wrong with it. They end later, too, for when one ends an engine ends all.
+ */
+static int hushed = -1; /* what standard error was */
+
+static void linger(void)
+{
+	if (hushed >= 0)
+		poll(NULL, 0, 1000);
+}
+
+static void hush(void)
+{
+	if (!place_is_follower() || atexit(linger))
+		return;
+	hushed = dup(STDERR_FILENO);
+	if (hushed < 0 || !freopen("/dev/null", "w", stderr) ||
+	    !freopen("/dev/null", "w", stdout))
+		hushed = -1;
+}
+
+static void speak(void)
+{
+	if (hushed < 0)
+		return;
+	dup2(hushed, fileno(stderr));
+	close(hushed);
+	hushed = -1;
+}
+
+/* The environment's counts where no option says otherwise. */
+static void read_host_index(struct place_request *place)
+{
+	const char *text = getenv("KVRING_HOST_INDEX");
+	uint64_t index;
+
+	if (!text || place->host_index >= 0)
+		return;
+	if (!parse_number(text, 0, LAUNCH_RANKS_MAX - 1, &index)) {
+		say_error("KVRING_HOST_INDEX: '%s' is not a whole number from "
+			  "0 to %d",
+			  text, LAUNCH_RANKS_MAX - 1);
+		exit(CLI_USAGE);
+	}
+	place->host_index = (int64_t)index;
+}
+
+struct attention_options attention_options_parse(int argc, char **argv,
+						 struct place *place)
 {
 	static const struct argp argp = {
 		options,
@@ -204,9 +325,20 @@ struct attention_options attention_options_parse(int argc, char **argv)
 		0,
 		0,
 		0};
-	struct attention_options o = {
-		.slots = 2, .chunk_bytes = 1 << 20, .timeout_seconds = 10};
+	struct attention_options o = {.slots = 2,
+				      .chunk_bytes = 1 << 20,
+				      .timeout_seconds = 10,
+				      .join_seconds = 60,
+				      .place.host_index = -1};
+	struct complaint why;
 
+	hush();
 	argp_parse(&argp, argc, argv, 0, 0, &o);
+	read_host_index(&o.place);
+	if (!place_choose(&o.place, place, &why)) {
+		complaint_print(&why);
+		exit(CLI_USAGE);
+	}
+	speak();
 	return o;
 }

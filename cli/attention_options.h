@@ -4,7 +4,11 @@
 
 #include "cli/attention.h"
 
-/* Ends the process where the arguments are wrong. */
-struct attention_options attention_options_parse(int argc, char **argv);
+/*
+ * Ends the process where the arguments are wrong. *place is the caller's to
+ * free.
+ */
+struct attention_options attention_options_parse(int argc, char **argv,
+						 struct place *place);
 
 #endif

@@ -15,7 +15,7 @@ double attention_ring_seconds(const struct attention_job *job)
 	uint64_t longest = 0;
 	uint32_t i;
 
-	for (i = 0; i < job->options->n; i++)
+	for (i = 0; i < job->n; i++)
 		if (job->reports[i].wall_ns > longest)
 			longest = job->reports[i].wall_ns;
 	return (double)longest * 1e-9;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,7 +20,7 @@
 /* ------------------------------------------------------------ the job */
 
 /* A name that is none is the user's slip, one not usable the machine's. */
-static int check_transport(const char *name)
+static int check_transport(const char *name, struct complaint *why)
 {
 	struct kvr_backend_info info;
 	uint32_t i;
@@ -33,21 +34,22 @@ static int check_transport(const char *name)
 		if (strcmp(info.kind, "transport") || strcmp(info.name, name))
 			continue;
 		if (!info.between_processes) {
-			say_error("--transport: %s joins ranks of one "
-				  "process, and these are processes; see "
-				  "'kvring info'",
-				  name);
+			complain(why,
+				 "--transport: %s joins ranks of one process, "
+				 "and these are processes; see 'kvring info'",
+				 name);
 			return CLI_USAGE;
 		}
 		if (info.usable)
 			return CLI_OK;
-		say_error("--transport: %s is not usable here: %s; see "
-			  "'kvring info'",
-			  name, info.reason);
+		complain(why,
+			 "--transport: %s is not usable here: %s; see 'kvring "
+			 "info'",
+			 name, info.reason);
 		return CLI_FAILED;
 	}
-	say_error("--transport: '%s' is not a transport; see 'kvring info'",
-		  name);
+	complain(why, "--transport: '%s' is not a transport; see 'kvring info'",
+		 name);
 	return CLI_USAGE;
 }
 
@@ -64,84 +66,52 @@ static void describe(struct attention_job *job)
 	job->desc.dtype = in->dtype;
 	job->desc.mask = o->causal ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	job->desc.scale = o->scale;
-	job->desc.threads = o->threads;
+	job->desc.threads = job->threads;
 }
 
-static void say_no_kernel(enum kvr_status status)
-{
-	const char *cpu = getenv("KVRING_CPU");
-
-	if (status == KVR_ERR_UNSUPPORTED && cpu)
-		say_error("KVRING_CPU: '%s' is no kernel that this processor "
-			  "runs; 'kvring info' lists them",
-			  cpu);
-	else
-		say_error("sizing a block: %s", kvr_status_text(status));
-}
-
-/* slot_bytes must agree ring-wide: that of the largest shard. */
-static int size_slots(struct attention_job *job)
-{
-	const struct attention_options *o = job->options;
-	enum kvr_status status;
-	struct shard shard;
-	size_t bytes;
-	uint32_t i;
-
-	for (i = 0; i < o->n; i++) {
-		shard = shard_of(o->partition, job->input->tokens, i, o->n);
-		status = kvr_attention_block_bytes(&job->desc, shard.tokens,
-						   shard.count, &bytes);
-		if (status != KVR_OK) {
-			say_no_kernel(status);
-			return CLI_FAILED;
-		}
-		if (bytes > job->slot_bytes)
-			job->slot_bytes = bytes;
-	}
-	bytes = (job->slot_bytes + KVR_CHUNKS_MAX - 1) / KVR_CHUNKS_MAX;
-	if (bytes <= o->chunk_bytes)
-		return CLI_OK;
-	say_error("--chunk: %" PRIu64 " bytes cut a block of %zu into more "
-		  "than %d pieces; use at least %zu",
-		  o->chunk_bytes, job->slot_bytes, KVR_CHUNKS_MAX, bytes);
-	return CLI_USAGE;
-}
-
+/* With room for the facts and the reports of as many ranks as there may be. */
 static size_t shared_bytes(uint32_t n)
 {
-	return n * sizeof(struct rank_report) +
+	return sizeof(struct job_facts) + n * sizeof(struct rank_report) +
 	       (size_t)n * n * sizeof(struct rank_step);
 }
 
-static bool share_reports(struct attention_job *job)
+static uint32_t ranks_at_most(const struct attention_job *job)
 {
-	uint32_t n = job->options->n;
-	void *memory = mmap(NULL, shared_bytes(n), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return job->place->n > 0 ? job->place->n : LAUNCH_RANKS_MAX;
+}
 
-	if (memory == MAP_FAILED) {
-		say_error("no memory for the reports of %u ranks: %s; start "
-			  "fewer",
-			  n, strerror(errno));
-		return false;
-	}
+static bool share_reports(struct attention_job *job, struct complaint *why)
+{
+	uint32_t n = ranks_at_most(job);
+	void *memory = mmap(NULL, shared_bytes(n), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return complain(why,
+				"no memory for the reports of %u ranks: %s; "
+				"start fewer",
+				n, strerror(errno));
 	job->reports = memory;
 	job->steps = (struct rank_step *)(job->reports + n);
+	job->facts = (struct job_facts *)(job->steps + (size_t)n * n);
 	return true;
 }
 
 /* ------------------------------------------------------------ the ranks */
 
+/* Of those of this command, which all have the same to do. */
 static void tick(void *arg)
 {
 	const struct attention_job *job = arg;
-	uint32_t n = job->options->n, i;
+	const struct place *place = job->place;
 	double done = 0;
+	uint32_t i;
 
-	for (i = 0; i < n; i++)
-		done += atomic_load(&job->reports[i].blocks);
-	progress_bar_show(&job->bar, done / n / n);
+	for (i = 0; i < place->count; i++)
+		done += atomic_load(&job->reports[place->ranks[i]].blocks);
+	if (place->n > 0)
+		progress_bar_show(&job->bar, done / place->count / place->n);
 }
 
 static void say_rank(const struct attention_job *job, uint32_t rank,
@@ -150,6 +120,10 @@ static void say_rank(const struct attention_job *job, uint32_t rank,
 	const struct rank_report *r = &job->reports[rank];
 	char what[160];
 
+	if (r->common) {
+		say_error("%s", r->text);
+		return;
+	}
 	if (fate->end == LAUNCH_EXITED && r->text[0]) {
 		say_error("rank %u: %s", rank, r->text);
 		return;
@@ -163,6 +137,11 @@ static bool is_failure(const struct launch_fate *fate)
 	return fate->end != LAUNCH_EXITED || fate->code != 0;
 }
 
+static bool is_news(enum kvr_status status)
+{
+	return status == KVR_ERR_PEER_LOST || status == KVR_ERR_ABORTED;
+}
+
 /*
  * The cause before its effects: a death before a rank's own trouble before
  * the news of somebody else's.
@@ -170,42 +149,89 @@ static bool is_failure(const struct launch_fate *fate)
 static int blame(const struct attention_job *job, uint32_t rank,
 		 const struct launch_fate *fate)
 {
-	enum kvr_status status = job->reports[rank].status;
-
 	if (fate->end == LAUNCH_KILLED || fate->end == LAUNCH_STOPPED)
 		return 0;
 	if (fate->end == LAUNCH_ENDED)
 		return 3;
-	if (status == KVR_ERR_PEER_LOST || status == KVR_ERR_ABORTED)
-		return 2;
-	return 1;
+	return is_news(job->reports[rank].status) ? 2 : 1;
+}
+
+/*
+ * Is it said already? What all ranks of a command know, by its first; under an
+ * engine, where n commands share a terminal, what rank 0 knows as well, by
+ * rank 0, or by rank 1 where that is lost.
+ */
+static bool is_said(const struct attention_job *job, uint32_t index,
+		    const struct launch_fate *fate)
+{
+	const struct place *place = job->place;
+	const struct rank_report *r = &job->reports[place->ranks[index]];
+
+	if (fate->end != LAUNCH_EXITED)
+		return false;
+	if (r->common && index > 0)
+		return true;
+	if (place->kind != PLACE_ENGINE)
+		return false;
+	if (r->common)
+		return place->ranks[index] > 0;
+	return is_news(r->status) &&
+	       place->ranks[index] > (r->blame == 0 ? 1 : 0);
 }
 
 static void say_ranks(const struct attention_job *job,
 		      const struct launch_fate *fates)
 {
+	const struct place *place = job->place;
 	uint32_t i;
 	int order;
 
 	for (order = 0; order <= 3; order++)
-		for (i = 0; i < job->options->n; i++)
+		for (i = 0; i < place->count; i++)
 			if (is_failure(&fates[i]) &&
-			    blame(job, i, &fates[i]) == order)
-				say_rank(job, i, &fates[i]);
+			    blame(job, place->ranks[i], &fates[i]) == order &&
+			    !is_said(job, i, &fates[i]))
+				say_rank(job, place->ranks[i], &fates[i]);
 }
 
-static int end_of(int interrupted)
+static int say_interrupted(int signo)
 {
-	say_error("interrupted by SIG%s; nothing was written",
-		  sigabbrev_np(interrupted));
-	return 128 + interrupted;
+	if (!place_is_follower())
+		say_error("interrupted by SIG%s; nothing was written",
+			  sigabbrev_np(signo));
+	return 128 + signo;
+}
+
+/* An engine ends a job for a rank that failed: perhaps ours. */
+static int end_of(const struct attention_job *job,
+		  const struct launch_fate *fates,
+		  const struct launch_result *result)
+{
+	uint32_t first = result->first_failed;
+
+	if (first != UINT32_MAX && !is_said(job, first, &fates[first]))
+		say_rank(job, job->place->ranks[first], &fates[first]);
+	return say_interrupted(result->interrupted);
+}
+
+static int failure_of(const struct attention_job *job)
+{
+	const struct place *place = job->place;
+	uint32_t i;
+
+	for (i = 0; i < place->count; i++)
+		if (job->reports[place->ranks[i]].usage)
+			return CLI_USAGE;
+	return CLI_FAILED;
 }
 
 static int run_ranks(struct attention_job *job)
 {
-	uint32_t n = job->options->n;
+	const struct place *place = job->place;
 	const struct launch_job ranks = {
-		.n = n,
+		.n = place->count,
+		.numbers = place->ranks,
+		.apart = place->kind != PLACE_HERE,
 		.rank = attention_rank,
 		.tick = tick,
 		.arg = job,
@@ -221,12 +247,12 @@ static int run_ranks(struct attention_job *job)
 	if (!ok)
 		complaint_print(&why);
 	else if (result.interrupted)
-		return end_of(result.interrupted);
+		return end_of(job, fates, &result);
 	else if (result.first_failed != UINT32_MAX)
 		say_ranks(job, fates);
 	else
 		return CLI_OK;
-	return CLI_FAILED;
+	return failure_of(job);
 }
 
 /* --------------------------------------------------------- the result */
@@ -267,7 +293,7 @@ static int verify(struct attention_result *result, struct verification *out)
 		return CLI_FAILED;
 	}
 	if (interrupted)
-		return end_of(interrupted);
+		return say_interrupted(interrupted);
 	result->verification = out;
 	return CLI_OK;
 }
@@ -321,58 +347,111 @@ static double seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Rank 0's command has the whole result, the others nothing to do. */
 static int run_job(struct attention_job *job, struct output *output)
 {
+	const bool root = place_has_root(job->place);
 	double begin = seconds();
 	int code = run_ranks(job);
 
-	if (code == CLI_OK)
+	if (code == CLI_OK && job->place->kind != PLACE_HERE && root) {
+		job->n = job->facts->n;
+		job->threads = job->facts->threads;
+	}
+	if (code == CLI_OK && root)
 		return finish(job, seconds() - begin, output);
-	output_abandon(output);
+	if (root && !job->early)
+		output_abandon(output);
 	return code;
 }
 
-static int attend(const struct attention_options *o,
-		  const struct attention_input *input)
+/* What must be there before the ranks begin. */
+static int prepare(struct attention_job *job, struct attention_output *output,
+		   struct complaint *why)
 {
-	struct attention_output output;
-	struct attention_job job = {
-		.options = o, .input = input, .output = &output};
-	struct complaint why;
-	int code;
+	const struct attention_options *o = job->options;
+	bool usage;
 
-	describe(&job);
-	code = size_slots(&job);
-	if (code != CLI_OK)
-		return code;
-	if (!signals_block(&why) ||
-	    !attention_output_open(o, input, &output, &why)) {
-		complaint_print(&why);
+	if (!job->input)
+		return CLI_FAILED;
+	describe(job);
+	if (job->n > 0 && !attention_size_slots(job, &usage, why))
+		return usage ? CLI_USAGE : CLI_FAILED;
+	output->dtype = attention_output_dtype(o, job->input);
+	if (place_has_root(job->place) &&
+	    !attention_output_open(o, job->input, output, why))
+		return CLI_FAILED;
+	return CLI_OK;
+}
+
+/*
+ * Where others wait for our ranks these begin all the same, to say that they
+ * cannot: the others would wait in vain.
+ */
+static int attend(struct attention_job *job, struct attention_output *output,
+		  struct complaint *why, int code)
+{
+	if (!signals_block(why) || !share_reports(job, why)) {
+		complaint_print(why);
 		return CLI_FAILED;
 	}
-	if (!share_reports(&job)) {
-		output_abandon(&output.file);
-		return CLI_FAILED;
+	if (code == CLI_OK)
+		code = prepare(job, output, why);
+	if (code != CLI_OK && job->place->kind == PLACE_HERE) {
+		complaint_print(why);
+	} else {
+		job->early = code != CLI_OK ? why : NULL;
+		job->early_usage = code == CLI_USAGE;
+		code = run_job(job, &output->file);
 	}
-	code = run_job(&job, &output.file);
-	munmap(job.reports, shared_bytes(o->n));
+	munmap(job->reports, shared_bytes(ranks_at_most(job)));
+	return code;
+}
+
+/* How long rank 0 may take to say what we leave unsaid. */
+static void linger(void)
+{
+	if (place_is_follower())
+		poll(NULL, 0, 1000);
+}
+
+static int run(const struct attention_options *options,
+	       const struct place *place)
+{
+	struct attention_output output = {.file.fd = -1};
+	struct attention_job job = {.options = options,
+				    .output = &output,
+				    .place = place,
+				    .n = place->kind == PLACE_HERE ? place->n
+								   : 0,
+				    .threads = options->threads};
+	struct attention_input input;
+	struct complaint why;
+	int code = check_transport(options->transport, &why);
+
+	if (job.n > 0 && job.threads == 0)
+		job.threads = attention_threads(job.n);
+	if (code == CLI_OK &&
+	    !attention_input_open(options->input_path, &input, &why))
+		code = CLI_FAILED;
+	else if (code == CLI_OK)
+		job.input = &input;
+	code = attend(&job, &output, &why, code);
+	if (job.input)
+		attention_input_close(&input);
 	return code;
 }
 
 int cmd_attention(int argc, char **argv)
 {
-	struct attention_options options = attention_options_parse(argc, argv);
-	struct attention_input input;
-	struct complaint why;
-	int code = check_transport(options.transport);
+	struct attention_options options;
+	struct place place;
+	int code;
 
+	options = attention_options_parse(argc, argv, &place);
+	code = run(&options, &place);
+	place_free(&place);
 	if (code != CLI_OK)
-		return code;
-	if (!attention_input_open(options.input_path, &input, &why)) {
-		complaint_print(&why);
-		return CLI_FAILED;
-	}
-	code = attend(&options, &input);
-	attention_input_close(&input);
+		linger();
 	return code;
 }

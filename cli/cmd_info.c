@@ -136,6 +136,7 @@ static void print_text(const struct machine *m)
 	printf("memlock     %s (locked memory, for RDMA)\n", memlock);
 	print_backends("compute");
 	print_backends("transport");
+	print_backends("bootstrap");
 }
 
 static json_t *backends_json(const char *kind)
@@ -164,7 +165,7 @@ static bool print_json(const struct machine *m)
 				  : json_integer((json_int_t)m->memlock);
 	json_t *root = json_pack(
 		"{s:s, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:o, s:o, "
-		"s:o}",
+		"s:o, s:o}",
 		"version", kvr_version(), "abi_major",
 		(int)(kvr_abi_version() >> 16), "abi_minor",
 		(int)(kvr_abi_version() & 0xffff), "system", m->system.sysname,
@@ -173,7 +174,8 @@ static bool print_json(const struct machine *m)
 		"processors", m->processors, "memory_bytes",
 		(json_int_t)m->memory, "memlock_bytes", memlock, "kernels",
 		backends_json("compute"), "transports",
-		backends_json("transport"));
+		backends_json("transport"), "bootstraps",
+		backends_json("bootstrap"));
 	bool ok = root && !json_dumpf(root, stdout, JSON_INDENT(2)) &&
 		  putchar('\n') != EOF;
 
@@ -206,8 +208,9 @@ int cmd_info(int argc, char **argv)
 		options,
 		parse,
 		NULL,
-		"Prints the version, the machine, and for each kernel and "
-		"transport whether it is usable here, and why not.\v"
+		"Prints the version, the machine, and for each kernel, "
+		"transport and way to meet whether it is usable here, and why "
+		"not.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage.",
 		0,
 		0,

@@ -41,7 +41,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 					      LAUNCH_RANKS_MAX);
 		return 0;
 	case KEY_TIMEOUT:
-		o->timeout_seconds = usage_timeout(state, arg);
+		o->timeout_seconds = usage_seconds(state, "--timeout", arg);
 		return 0;
 	case ARGP_KEY_ARGS:
 		/* All that is left is the program's. */

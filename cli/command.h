@@ -26,8 +26,9 @@ _Noreturn void usage_missing(const struct argp_state *state, const char *what);
 uint64_t usage_number(const struct argp_state *state, const char *option,
 		      const char *value, uint64_t min, uint64_t max);
 
-/* Seconds of --timeout, or usage_error. */
-double usage_timeout(const struct argp_state *state, const char *value);
+/* Seconds of a time-out, or usage_error. */
+double usage_seconds(const struct argp_state *state, const char *option,
+		     const char *value);
 
 /* What the others get after the first failure: to notice it, and to say so. */
 #define GRACE_SECONDS 2.0

@@ -57,9 +57,11 @@ static void set_environment(const struct launch_job *job, uint32_t rank, int fd)
 {
 	char title[32];
 
-	set_number("KVRING_RANK", rank);
-	set_number("KVRING_SIZE", job->n);
-	set_number("KVRING_BOOTSTRAP_FD", fd);
+	if (!job->apart) {
+		set_number("KVRING_RANK", rank);
+		set_number("KVRING_SIZE", job->n);
+		set_number("KVRING_BOOTSTRAP_FD", fd);
+	}
 	snprintf(title, sizeof(title), "kvring rank %u", rank);
 	prctl(PR_SET_NAME, title);
 }
@@ -80,9 +82,12 @@ static void set_signals(const struct launch_job *job)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
-_Noreturn static void child(struct launcher *l, uint32_t rank, int fd,
+_Noreturn static void child(struct launcher *l, uint32_t index, int fd,
 			    pid_t parent)
 {
+	const uint32_t *numbers = l->job->numbers;
+	uint32_t rank = numbers ? numbers[index] : index;
+
 	/* The parent may have died before prctl: then nobody would tell. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -159,7 +164,7 @@ static uint32_t first_stopped(const struct launcher *l)
 static void failed(struct launcher *l, uint32_t rank)
 {
 	gather_close(l->gather);
-	if (l->kill_at != 0)
+	if (l->kill_at != 0 || l->result.interrupted)
 		return;
 	l->kill_at = now() + l->job->grace_seconds;
 	l->result.first_failed = rank;
@@ -280,9 +285,9 @@ static void take_signals(struct launcher *l)
 	int signo;
 
 	while ((signo = signals_next()) != 0) {
-		if (signo == SIGCHLD)
-			reap(l);
-		else if (l->result.interrupted == 0)
+		/* A death comes first: we may be ended because of it. */
+		reap(l);
+		if (signo != SIGCHLD && l->result.interrupted == 0)
 			interrupted(l, signo);
 	}
 }

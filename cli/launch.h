@@ -12,14 +12,19 @@
 
 #include "cli/complaint.h"
 
-#define LAUNCH_RANKS_MAX 1024
+#define LAUNCH_RANKS_MAX 1024 /* of a ring, too */
 
 struct launch_job {
 	uint32_t n;
+	const uint32_t *numbers; /* of the ranks; NULL: 0 to n - 1 */
+
+	/* They are part of a larger ring, and find each other themselves. */
+	bool apart;
 
 	/*
 	 * What a rank does; its return is the exit code. Runs in the child,
-	 * with KVRING_RANK, KVRING_SIZE and KVRING_BOOTSTRAP_FD set.
+	 * with KVRING_RANK, KVRING_SIZE and KVRING_BOOTSTRAP_FD set, unless
+	 * it is apart.
 	 */
 	int (*rank)(void *arg, uint32_t rank);
 
@@ -53,7 +58,7 @@ struct launch_fate {
 
 struct launch_result {
 	int interrupted;       /* INT, TERM or HUP came, which; or 0 */
-	uint32_t first_failed; /* UINT32_MAX: none */
+	uint32_t first_failed; /* before that; UINT32_MAX: none */
 };
 
 /*

@@ -6,24 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/attention.h"
-
-struct rank {
-	const struct attention_job *job;
-	uint32_t number;
-	struct rank_report *report;
-	struct shard shard;
-	struct kvr_context *context;
-	struct kvr_ring *ring;
-	struct kvr_plan *plan;
-	struct rows q, k, v, out, lse;
-	struct kvr_tensor q_view, k_view, v_view, out_view;
-
-	/* First line of the library's log: what failed, where. */
-	atomic_flag log_taken;
-	atomic_bool log_ready; /* release by log_line, acquire by explain */
-	char log[256];
-};
+#include "cli/rank.h"
 
 /* -------------------------------------------------------------- failing */
 
@@ -37,24 +20,23 @@ static void log_line(void *arg, enum kvr_log_level level, const char *line)
 	atomic_store_explicit(&r->log_ready, true, memory_order_release);
 }
 
-static bool fail(struct rank *r, const char *what, const char *remedy)
+bool rank_fail(struct rank *r, const char *what, const char *remedy)
 {
 	snprintf(r->report->text, sizeof(r->report->text), "%s; %s", what,
 		 remedy);
 	return false;
 }
 
-static bool fail_system(struct rank *r, const char *what, int error,
-			const char *remedy)
+bool rank_fail_system(struct rank *r, const char *what, int error,
+		      const char *remedy)
 {
 	char text[256];
 
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
-	return fail(r, text, remedy);
+	return rank_fail(r, text, remedy);
 }
 
-/* status of the call that does `what`: 0, or the report is filled in. */
-static bool check(struct rank *r, enum kvr_status status, const char *what)
+bool rank_check(struct rank *r, enum kvr_status status, const char *what)
 {
 	struct rank_report *report = r->report;
 	struct kvr_failure failure;
@@ -104,9 +86,9 @@ static bool load(struct rank *r, const char *name, uint64_t offset,
 
 	if (error) {
 		snprintf(what, sizeof(what), "reading its rows of %s", name);
-		return fail_system(r, what, error,
-				   "free memory, or start more ranks with "
-				   "less each");
+		return rank_fail_system(r, what, error,
+					"free memory, or start more ranks with "
+					"less each");
 	}
 	*view = kvr_tensor_dense(rows->data, in->dtype, r->shard.tokens, heads,
 				 dim);
@@ -137,9 +119,10 @@ static bool allocate_output(struct rank *r)
 	if (!error)
 		error = rows_allocate(rows * sizeof(float), &r->lse);
 	if (error)
-		return fail_system(r, "memory for its output", error,
-				   "free some, or start more ranks with less "
-				   "each");
+		return rank_fail_system(
+			r, "memory for its output", error,
+			"free some, or start more ranks with less "
+			"each");
 	r->out_view =
 		kvr_tensor_dense(r->out.data, r->job->output->dtype,
 				 r->shard.tokens, in->q_heads, in->value_dim);
@@ -149,14 +132,8 @@ static bool allocate_output(struct rank *r)
 static bool open_ring(struct rank *r)
 {
 	const struct attention_options *o = r->job->options;
-	struct kvr_context_options context;
-	struct kvr_bootstrap bootstrap;
 	struct kvr_ring_options ring;
 
-	kvr_context_options_init(&context);
-	context.log = log_line;
-	context.log_arg = r;
-	context.log_level = KVR_LOG_ERROR;
 	kvr_ring_options_init(&ring);
 	ring.transport = o->transport;
 	ring.slots = o->slots;
@@ -165,12 +142,30 @@ static bool open_ring(struct rank *r)
 	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
 	if (ring.wait_timeout_ms < ring.peer_timeout_ms)
 		ring.wait_timeout_ms = ring.peer_timeout_ms;
-	return check(r, kvr_context_open(&context, &r->context),
-		     "opening the library") &&
-	       check(r, kvr_bootstrap_from_environment(&bootstrap),
-		     "finding the other ranks") &&
-	       check(r, kvr_ring_open(r->context, &bootstrap, &ring, &r->ring),
-		     "joining the ring");
+	return rank_check(
+		r, kvr_ring_open(r->context, &r->bootstrap, &ring, &r->ring),
+		"joining the ring");
+}
+
+static bool open_library(struct rank *r)
+{
+	struct kvr_context_options context;
+
+	kvr_context_options_init(&context);
+	context.log = log_line;
+	context.log_arg = r;
+	context.log_level = KVR_LOG_ERROR;
+	return rank_check(r, kvr_context_open(&context, &r->context),
+			  "opening the library");
+}
+
+static bool meet(struct rank *r)
+{
+	if (!open_library(r) || !rank_join(r, log_line))
+		return false;
+	r->shard = shard_of(r->job->options->partition, r->job->input->tokens,
+			    r->number, r->job->n);
+	return open_ring(r);
 }
 
 static bool make_plan(struct rank *r)
@@ -181,59 +176,23 @@ static bool make_plan(struct rank *r)
 	desc.q_range_count = desc.kv_range_count = r->shard.count;
 	desc.on_step = on_step;
 	desc.on_step_arg = r->report;
-	return check(r, kvr_plan_create(r->ring, &desc, &r->plan),
-		     "agreeing on the plan");
+	return rank_check(r, kvr_plan_create(r->ring, &desc, &r->plan),
+			  "agreeing on the plan");
 }
 
 /* k and v are packed first, so that only one copy of them is in memory. */
 static bool compute(struct rank *r)
 {
-	if (!check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
-		   "packing its block"))
+	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
+			"packing its block"))
 		return false;
 	rows_close(&r->k);
 	rows_close(&r->v);
-	return check(r,
-		     kvr_attention_run(r->plan, &r->q_view, NULL, NULL,
-				       &r->out_view, r->lse.data,
-				       r->shard.tokens),
-		     "computing");
-}
-
-static bool store_range(struct rank *r, const struct kvr_range *range,
-			uint64_t first)
-{
-	const struct attention_output *o = r->job->output;
-	const struct attention_input *in = r->job->input;
-	size_t row =
-		(size_t)in->q_heads * in->value_dim * kvr_dtype_bytes(o->dtype);
-	const float *lse = r->lse.data;
-	uint64_t h;
-
-	if (!write_all(o->file.fd, (uint8_t *)r->out.data + first * row,
-		       range->length * row, o->out_offset + range->start * row))
-		return false;
-	for (h = 0; h < in->q_heads; h++)
-		if (!write_all(o->file.fd, lse + h * r->shard.tokens + first,
-			       range->length * sizeof(float),
-			       o->lse_offset + (h * in->tokens + range->start) *
-						       sizeof(float)))
-			return false;
-	return true;
-}
-
-static bool store(struct rank *r)
-{
-	uint64_t first = 0;
-	size_t i;
-
-	for (i = 0; i < r->shard.count; i++) {
-		if (!store_range(r, &r->shard.ranges[i], first))
-			return fail_system(r, "writing its rows", errno,
-					   "check the disk");
-		first += r->shard.ranges[i].length;
-	}
-	return true;
+	return rank_check(r,
+			  kvr_attention_run(r->plan, &r->q_view, NULL, NULL,
+					    &r->out_view, r->lse.data,
+					    r->shard.tokens),
+			  "computing");
 }
 
 /* --------------------------------------------------------------- report */
@@ -256,14 +215,14 @@ static uint64_t pss_bytes(void)
 
 static bool report_steps(struct rank *r, const struct kvr_pass *pass)
 {
-	uint32_t n = r->job->options->n, i;
+	uint32_t n = r->job->n, i;
 	struct rank_step *steps = r->job->steps + (size_t)r->number * n;
 	struct kvr_step_stats stats;
 
 	for (i = 0; i < r->report->steps && i < n; i++) {
 		kvr_step_stats_init(&stats);
-		if (!check(r, kvr_pass_get_step(pass, 0, i, &stats),
-			   "reading its statistics"))
+		if (!rank_check(r, kvr_pass_get_step(pass, 0, i, &stats),
+				"reading its statistics"))
 			return false;
 		steps[i] = (struct rank_step){.asked_ns = stats.asked_ns,
 					      .ready_ns = stats.ready_ns,
@@ -279,8 +238,8 @@ static bool report_pass(struct rank *r)
 	struct kvr_pass_stats stats;
 
 	kvr_pass_stats_init(&stats);
-	if (!check(r, kvr_pass_get_stats(pass, &stats),
-		   "reading its statistics"))
+	if (!rank_check(r, kvr_pass_get_stats(pass, &stats),
+			"reading its statistics"))
 		return false;
 	report->steps = stats.steps;
 	report->bytes_received = stats.bytes_received;
@@ -300,8 +259,8 @@ static bool report(struct rank *r)
 	report->pss_bytes = pss_bytes();
 	report->tokens = r->shard.tokens;
 	kvr_ring_stats_init(&stats);
-	if (!check(r, kvr_ring_get_stats(r->ring, &stats),
-		   "reading its statistics") ||
+	if (!rank_check(r, kvr_ring_get_stats(r->ring, &stats),
+			"reading its statistics") ||
 	    !report_pass(r))
 		return false;
 	snprintf(report->kernel, sizeof(report->kernel), "%s",
@@ -321,6 +280,7 @@ static void close_rank(struct rank *r)
 		kvr_ring_close(r->ring);
 	if (r->context)
 		kvr_context_close(r->context);
+	kvr_bootstrap_close(&r->bootstrap);
 	rows_close(&r->q);
 	rows_close(&r->k);
 	rows_close(&r->v);
@@ -328,22 +288,30 @@ static void close_rank(struct rank *r)
 	rows_close(&r->lse);
 }
 
+static bool deliver(struct rank *r)
+{
+	if (r->job->place->kind == PLACE_HERE)
+		return rank_store(r);
+	return rank_collect(r);
+}
+
 int attention_rank(void *arg, uint32_t number)
 {
-	const struct attention_job *job = arg;
+	struct attention_job *job = arg;
 	struct rank r = {.job = job,
 			 .number = number,
 			 .report = &job->reports[number],
 			 .log_taken = ATOMIC_FLAG_INIT};
 
-	r.shard = shard_of(job->options->partition, job->input->tokens, number,
-			   job->options->n);
-	r.report->complete = open_ring(&r) && load_input(&r) && make_plan(&r) &&
+	kvr_bootstrap_init(&r.bootstrap);
+	r.report->complete = meet(&r) && load_input(&r) && make_plan(&r) &&
 			     allocate_output(&r) && compute(&r) && report(&r) &&
-			     store(&r);
+			     deliver(&r);
 	/* Ours alone so far: the others need not wait for us. */
 	if (!r.report->complete && r.ring)
 		kvr_ring_abort(r.ring);
 	close_rank(&r);
+	if (r.report->usage)
+		return CLI_USAGE;
 	return r.report->complete ? CLI_OK : CLI_FAILED;
 }

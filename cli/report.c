@@ -35,7 +35,7 @@ static json_t *steps_json(const struct rank_step *steps, uint32_t count)
 static json_t *rank_json(const struct attention_job *job, uint32_t rank)
 {
 	const struct rank_report *r = &job->reports[rank];
-	uint32_t n = job->options->n;
+	uint32_t n = job->n;
 	double overlap = attention_overlap(r);
 
 	return json_pack(
@@ -59,7 +59,7 @@ static json_t *ranks_json(const struct attention_job *job)
 	json_t *array = json_array();
 	uint32_t i;
 
-	for (i = 0; i < job->options->n; i++)
+	for (i = 0; i < job->n; i++)
 		json_array_append_new(array, rank_json(job, i));
 	return array;
 }
@@ -82,11 +82,11 @@ static json_t *options_json(const struct attention_job *job)
 
 	return json_pack(
 		"{s:i, s:b, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, s:s}", "n",
-		(int)o->n, "causal", (int)o->causal, "scale",
+		(int)job->n, "causal", (int)o->causal, "scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
 		"partition",
 		o->partition == PARTITION_ZIGZAG ? "zigzag" : "contiguous",
-		"threads", (int)o->threads, "slots", (int)o->slots,
+		"threads", (int)job->threads, "slots", (int)o->slots,
 		"chunk_bytes", integer(o->chunk_bytes), "transport",
 		o->transport, "timeout_seconds", o->timeout_seconds,
 		"output_dtype", job->output->dtype == KVR_F32 ? "f32" : "bf16");

@@ -27,6 +27,19 @@ struct shard shard_of(enum partition partition, uint64_t tokens, uint32_t rank,
 	return shard;
 }
 
+uint64_t shard_place(const struct shard *shard, size_t row_bytes, uint64_t at,
+		     uint64_t *run)
+{
+	const struct kvr_range *range = shard->ranges;
+
+	while (at >= range->length * row_bytes) {
+		at -= range->length * row_bytes;
+		range++;
+	}
+	*run = range->length * row_bytes - at;
+	return range->start * row_bytes + at;
+}
+
 int rows_allocate(size_t bytes, struct rows *out)
 {
 	void *memory = NULL;

@@ -88,7 +88,7 @@ static void print_rank(FILE *to, const struct attention_job *job, uint32_t rank,
 		       uint32_t cells, bool utf8)
 {
 	const struct rank_report *r = &job->reports[rank];
-	uint32_t n = job->options->n;
+	uint32_t n = job->n;
 	char received[24], compute[24], exposed[24], pss[24], overlap[24];
 	double percent = attention_overlap(r);
 
@@ -121,9 +121,8 @@ static void print_summary(FILE *to, const struct attention_result *result)
 		"%s kernel, %u thread%s per rank, %s\n",
 		job->input->tokens, wall, pass,
 		ring > 0 ? attention_gflop(job) / ring : 0,
-		job->reports[0].kernel, job->options->threads,
-		job->options->threads == 1 ? "" : "s",
-		job->reports[0].transport_in);
+		job->reports[0].kernel, job->threads,
+		job->threads == 1 ? "" : "s", job->reports[0].transport_in);
 }
 
 static void print_verification(FILE *to, const struct verification *v)
@@ -168,7 +167,7 @@ void table_print(FILE *to, const struct attention_result *result, bool utf8,
 	fprintf(to, "%4s %5s %10s %10s %10s %9s %10s  timeline\n", "rank",
 		"steps", "received", "compute", "exposed", "overlap",
 		"peak PSS");
-	for (i = 0; i < job->options->n; i++)
+	for (i = 0; i < job->n; i++)
 		print_rank(to, job, i, cells, utf8);
 	fprintf(to,
 		"timeline: %s computing, %s waiting for a block; overlap "

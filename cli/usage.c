@@ -33,12 +33,13 @@ uint64_t usage_number(const struct argp_state *state, const char *option,
 	usage_error(state, option, value, wanted);
 }
 
-double usage_timeout(const struct argp_state *state, const char *value)
+double usage_seconds(const struct argp_state *state, const char *option,
+		     const char *value)
 {
 	double seconds;
 
 	if (!parse_real(value, 0.1, 3600, &seconds))
-		usage_error(state, "--timeout", value,
+		usage_error(state, option, value,
 			    "a number of seconds from 0.1 to 3600");
 	return seconds;
 }

@@ -17,6 +17,9 @@ target_link_libraries(kvring_static PUBLIC kvring_flags
 set_target_properties(kvring_static PROPERTIES OUTPUT_NAME kvring
 	ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 foreach(library kvring kvring_static)
+	if(OPENSSL_FOUND)
+		target_link_libraries(${library} PRIVATE OpenSSL::Crypto)
+	endif()
 	target_include_directories(${library} PUBLIC
 		$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
 		$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

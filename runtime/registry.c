@@ -13,6 +13,7 @@
 #include "rdma/verbs/probe.h"
 #include "rdma/verbs/verbs.h"
 #endif
+#include "runtime/bootstrap_open.h"
 
 static const struct kvr_transport_ops *const transports[] = {
 	&kvr_shm_transport,
@@ -27,6 +28,14 @@ static const struct kvr_compute_ops *const computes[] = {
 	&kvr_cpu_avx512,
 	&kvr_cpu_avx2,
 	&kvr_cpu_portable,
+};
+
+static const struct kvr_bootstrap_way {
+	const char *name;
+	enum kvr_status (*probe)(char *reason, size_t bytes);
+} bootstraps[] = {
+	{"hosts", kvr_bootstrap_probe_hosts},
+	{"pmix", kvr_bootstrap_probe_pmix},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -68,30 +77,49 @@ void kvr_backend_info_init(struct kvr_backend_info *info)
 	*info = (struct kvr_backend_info){.size = sizeof(*info)};
 }
 
+static enum kvr_status ask_transport(const struct kvr_transport_ops *ops,
+				     struct kvr_backend_info *out)
+{
+	out->kind = "transport";
+	out->name = ops->name;
+	out->between_processes = ops->between_processes;
+	return ops->probe(out->reason, sizeof(out->reason));
+}
+
+static enum kvr_status ask_compute(const struct kvr_compute_ops *ops,
+				   struct kvr_backend_info *out)
+{
+	out->kind = "compute";
+	out->name = ops->name;
+	out->between_processes = 0;
+	return ops->probe(out->reason, sizeof(out->reason));
+}
+
+static enum kvr_status ask_bootstrap(const struct kvr_bootstrap_way *way,
+				     struct kvr_backend_info *out)
+{
+	out->kind = "bootstrap";
+	out->name = way->name;
+	out->between_processes = 1;
+	return way->probe(out->reason, sizeof(out->reason));
+}
+
 enum kvr_status kvr_backend_get_info(uint32_t index,
 				     struct kvr_backend_info *out)
 {
 	enum kvr_status status;
+	size_t i = index;
 
 	if (!out || out->size != sizeof(*out))
 		return KVR_ERR_INVALID;
-	if (index < COUNT(transports)) {
-		out->kind = "transport";
-		out->name = transports[index]->name;
-		out->between_processes = transports[index]->between_processes;
-		status = transports[index]->probe(out->reason,
-						  sizeof(out->reason));
-	} else if (index < COUNT(transports) + COUNT(computes)) {
-		const struct kvr_compute_ops *ops =
-			computes[index - COUNT(transports)];
-
-		out->kind = "compute";
-		out->name = ops->name;
-		out->between_processes = 0;
-		status = ops->probe(out->reason, sizeof(out->reason));
-	} else {
+	if (i < COUNT(transports))
+		status = ask_transport(transports[i], out);
+	else if ((i -= COUNT(transports)) < COUNT(computes))
+		status = ask_compute(computes[i], out);
+	else if ((i -= COUNT(computes)) < COUNT(bootstraps))
+		status = ask_bootstrap(&bootstraps[i], out);
+	else
 		return KVR_ERR_END;
-	}
 	out->usable = status == KVR_OK;
 	return KVR_OK;
 }

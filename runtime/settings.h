@@ -3,9 +3,9 @@
 #ifndef KVR_RUNTIME_SETTINGS_H
 #define KVR_RUNTIME_SETTINGS_H
 
+#include "kvring/bootstrap.h"
 #include "runtime/transport.h"
 
-#define KVR_SECRET_MAX 4096
 
 /*
  * devices, queue_pairs, gid_index: options first, then KVRING_DEVICE,

@@ -7,10 +7,11 @@
 set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libibverbs-dev
-	librdmacm-dev ibverbs-providers)
+	librdmacm-dev ibverbs-providers libpmix-dev)
 test=(g++ binutils git python3 libcmocka-dev spin clang clang-format clang-tidy
-	cppcheck shellcheck qemu-system-x86 busybox-static kmod cpio iproute2
-	rdma-core ibverbs-utils rdmacm-utils perftest)
+	cppcheck shellcheck openmpi-bin libopenmpi-dev munge slurm-wlm
+	qemu-system-x86 busybox-static kmod cpio iproute2 rdma-core
+	ibverbs-utils rdmacm-utils perftest)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;

@@ -129,16 +129,15 @@ struct kvr_bootstrap {
 	uint32_t n;
 	kvr_allgather_fn allgather; /* may be NULL when n = 1 */
 	void *arg;
+	void (*close)(void *arg); /* by kvr_bootstrap_close; may be NULL */
 };
 
 KVR_API void kvr_bootstrap_init(struct kvr_bootstrap *bootstrap);
 
 /*
- * What `kvring run -n N -- PROGRAM` left in the environment (KVRING_RANK,
- * KVRING_SIZE, KVRING_BOOTSTRAP_FD); rank 0 of 1 when there is nothing. Its
- * all-gather fails when a rank ends, or after ten minutes without the others.
- * Errors: INVALID when one of the variables is missing, no number or out of
- * range (there is no log to say so).
+ * kvr_bootstrap_open (see kvring/bootstrap.h) with its defaults: as `kvring
+ * run`, a host list in the environment, or mpirun and srun by PMIx want it;
+ * rank 0 of 1 when there is nothing. There is no log to say what is wrong.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_bootstrap_from_environment(struct kvr_bootstrap *out);

@@ -63,7 +63,7 @@ KVR_API const char *kvr_version(void);
 /* One back end, for `kvring info`. Strings are static but reason. */
 struct kvr_backend_info {
 	size_t size;
-	const char *kind; /* "transport" or "compute" */
+	const char *kind; /* "transport", "compute", "bootstrap" */
 	const char *name;
 	int usable;
 	int between_processes; /* transports: or only inside one */

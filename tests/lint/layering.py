@@ -40,6 +40,8 @@ RULES = [  # where, what quoted includes it may name
 
 FOREIGN = [  # system headers, where alone they may appear
     (r"(infiniband|rdma)/.*", r"rdma/verbs/.*"),
+    (r"pmix.*", r"runtime/bootstrap_pmix\.c"),
+    (r"openssl/.*", r"(runtime/secret\.c|tests/.*)"),
     (r"(cuda|cublas|cudnn|nvrtc|nccl)[^/]*\.h", r"compute/cuda/.*"),
 ]
 

@@ -40,6 +40,8 @@ PLANTED = [  # check, file, its text
     ("layering", "compute/cpu/bad.c", '#include "runtime/transport.h"\n'),
     ("layering", "compute/cpu/bad.c", "#include <cuda_runtime.h>\n"),
     ("layering", "runtime/bad.c", "#include <cublas_v2.h>\n"),
+    ("layering", "runtime/bad.c", "#include <pmix.h>\n"),
+    ("layering", "cli/bad.c", "#include <openssl/hmac.h>\n"),
     ("layering", "runtime/engine_rx.c", "#include <time.h>\n"),
     ("layering", "include/kvring/bad.h", '#include "runtime/log.h"\n'),
     ("sizes", "runtime/bad.c", long_function(79)),

@@ -110,6 +110,36 @@ static void rows_of_shortened_file_are_an_error(void **state)
 	assert_int_equal(rows_open(fd, OFFSET, ROW, 4, &shard, &rows), ENODATA);
 }
 
+/* Where a byte of the whole goes, each by itself. */
+static void check_place(const struct shard *shard)
+{
+	uint64_t at = 0, run, place;
+	size_t i, j;
+
+	for (i = 0; i < shard->count; i++)
+		for (j = 0; j < shard->ranges[i].length * ROW; j++, at++) {
+			place = shard_place(shard, ROW, at, &run);
+			assert_int_equal(place,
+					 shard->ranges[i].start * ROW + j);
+			assert_int_equal(run,
+					 shard->ranges[i].length * ROW - j);
+		}
+}
+
+static void place_of_every_byte_is_that_of_its_row(void **state)
+{
+	struct shard shard;
+	uint32_t rank;
+
+	(void)state;
+	for (rank = 0; rank < 3; rank++) {
+		shard = shard_of(PARTITION_ZIGZAG, 20, rank, 3);
+		check_place(&shard);
+		shard = shard_of(PARTITION_CONTIGUOUS, 20, rank, 3);
+		check_place(&shard);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +147,7 @@ int main(void)
 		cmocka_unit_test(rows_of_unaligned_tensor_are_the_same),
 		cmocka_unit_test(rows_of_more_ranks_than_tokens_are_empty),
 		cmocka_unit_test(rows_of_shortened_file_are_an_error),
+		cmocka_unit_test(place_of_every_byte_is_that_of_its_row),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, NULL);

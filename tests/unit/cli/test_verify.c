@@ -102,7 +102,6 @@ static int open_fixture(void **state)
 	assert_non_null(f);
 	f->options = (struct attention_options){.input_path = input_path,
 						.output_path = output_path,
-						.n = 1,
 						.causal = true};
 	make_input(f);
 	describe(f);
