@@ -22,6 +22,8 @@ static const struct command {
 	 "start the ranks of another program"},
 	{"info", (char[]){"kvring info"}, cmd_info,
 	 "show what this machine can use"},
+	{"bench", (char[]){"kvring bench"}, cmd_bench,
+	 "measure latency, bandwidth and overlap"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
