@@ -28,6 +28,9 @@ struct link {
 	const struct kvr_bootstrap *who;
 	struct link_config config;
 	struct kvr_log log;
+	struct kvr_transport_config settings; /* devices is ours */
+	void *secret;			      /* ours; NULL: none */
+	size_t secret_bytes;
 	const struct kvr_transport_ops *ops;
 	struct kvr_transport *transport;
 	struct kvr_endpoint *out, *in;

@@ -15,11 +15,17 @@
 #include "bench/net/ranks.h"
 #include "runtime/clock.h"
 #include "runtime/registry.h"
+#include "runtime/settings.h"
+
+/* Rank 0's: what makes this link another than the last. */
+struct draw {
+	uint64_t ring_id;
+	uint8_t entropy[KVR_ENTROPY_BYTES];
+};
 
 /* What a rank can offer on one transport. */
 struct offer {
 	int32_t status;
-	uint64_t ring_id; /* rank 0's */
 	uint8_t address[2][KVR_ADDRESS_BYTES];
 	char reason[160];
 };
@@ -27,7 +33,8 @@ struct offer {
 /* -------------------------------------------------------------- offers */
 
 static void endpoint_config(struct link *link, enum kvr_role role,
-			    uint64_t ring_id, struct kvr_endpoint_config *out)
+			    const struct draw *draw,
+			    struct kvr_endpoint_config *out)
 {
 	size_t bytes = link->config.message_bytes;
 
@@ -36,22 +43,26 @@ static void endpoint_config(struct link *link, enum kvr_role role,
 		.rank = link->who->rank,
 		.peer = !link->who->rank,
 		.n = 2,
-		.ring_id = ring_id,
+		.ring_id = draw->ring_id,
 		.generation = 1,
 		.lanes = 1,
 		.slots = link->config.slots,
 		.slot_bytes = {bytes ? bytes : 1},
 		.chunk_bytes = link->config.chunk_bytes,
+		.secret = link->secret,
+		.secret_bytes = link->secret_bytes,
 		.log = &link->log,
 	};
+	memcpy(out->entropy, draw->entropy, sizeof(out->entropy));
 }
 
-static enum kvr_status open_endpoints(struct link *link, struct offer *offer)
+static enum kvr_status
+open_endpoints(struct link *link, const struct draw *draw, struct offer *offer)
 {
 	struct kvr_endpoint_config config;
 	enum kvr_status status;
 
-	endpoint_config(link, KVR_ROLE_IN, offer->ring_id, &config);
+	endpoint_config(link, KVR_ROLE_IN, draw, &config);
 	status = link->ops->endpoint_open(link->transport, &config, &link->in);
 	if (status != KVR_OK)
 		return status;
@@ -63,15 +74,16 @@ static enum kvr_status open_endpoints(struct link *link, struct offer *offer)
 	return status;
 }
 
-static void make_offer(struct link *link, struct offer *offer)
+static void make_offer(struct link *link, const struct draw *draw,
+		       struct offer *offer)
 {
 	enum kvr_status status =
 		link->ops->probe(offer->reason, sizeof(offer->reason));
 
 	if (status == KVR_OK)
-		status = link->ops->open(&link->log, &link->transport);
+		status = link->ops->open(&link->settings, &link->transport);
 	if (status == KVR_OK)
-		status = open_endpoints(link, offer);
+		status = open_endpoints(link, draw, offer);
 	offer->status = status;
 }
 
@@ -107,9 +119,9 @@ static bool wanted(const struct link *link, const struct kvr_transport_ops *ops)
 	return ops->between_processes;
 }
 
-static uint64_t draw_ring_id(const struct kvr_bootstrap *who)
+static struct draw draw_one(const struct kvr_bootstrap *who)
 {
-	uint64_t draws[2], mine;
+	struct draw draws[2], mine;
 
 	if (getrandom(&mine, sizeof(mine), 0) != sizeof(mine))
 		ranks_die(who, "getrandom: %s", strerror(errno));
@@ -119,15 +131,15 @@ static uint64_t draw_ring_id(const struct kvr_bootstrap *who)
 
 static void choose(struct link *link, struct offer *offers)
 {
-	uint64_t ring_id = draw_ring_id(link->who);
+	const struct draw draw = draw_one(link->who);
 	char reason[200] = "no such transport here";
 
 	for (size_t i = 0; (link->ops = kvr_registry_transport(i)); i++) {
-		struct offer mine = {.ring_id = ring_id};
+		struct offer mine = {.status = KVR_OK};
 
 		if (!wanted(link, link->ops))
 			continue;
-		make_offer(link, &mine);
+		make_offer(link, &draw, &mine);
 		ranks_gather(link->who, &mine, sizeof(mine), offers);
 		if (joins(link, offers))
 			return;
@@ -226,6 +238,21 @@ static void make_source(struct link *link)
 	link->source.bytes = link->config.message_bytes;
 }
 
+/* As a context and a ring of this process would be set up. */
+static void read_settings(struct link *link)
+{
+	struct kvr_context_options context;
+	struct kvr_ring_options ring;
+
+	kvr_context_options_init(&context);
+	check(link, "settings",
+	      kvr_settings_transport(&context, &link->log, &link->settings));
+	kvr_ring_options_init(&ring);
+	check(link, "secret",
+	      kvr_settings_secret(&ring, &link->log, &link->secret,
+				  &link->secret_bytes));
+}
+
 static uint32_t count_chunks(const struct link_config *config)
 {
 	return (uint32_t)((config->message_bytes + config->chunk_bytes - 1) /
@@ -243,6 +270,7 @@ void link_open(const struct kvr_bootstrap *who,
 	if (out->chunks > KVR_CHUNKS_MAX)
 		ranks_die(who, "more than %d chunks; use a larger --chunk",
 			  KVR_CHUNKS_MAX);
+	read_settings(out);
 	choose(out, offers);
 	connect_both(out, &offers[!who->rank]);
 	watch_both(out);
@@ -262,4 +290,6 @@ void link_close(struct link *link)
 	link->ops->memory_deregister(link->transport, link->source.key);
 	withdraw(link);
 	free(memory);
+	free(link->secret);
+	free((void *)(uintptr_t)link->settings.devices);
 }

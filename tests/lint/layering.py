@@ -26,7 +26,7 @@ RULES = [  # where, what quoted includes it may name
                              SEAM % "compute|registry|bf16"]),
     # `kvring bench` is a command, and measures the transport by itself
     (r"bench/net/.*", [PUBLIC, r"bench/.*", r"cli/(command|parse)\.h",
-                       SEAM % "transport|registry|wire|log|clock"]),
+                       SEAM % "transport|registry|settings|wire|log|clock"]),
     (r"bench/.*", [PUBLIC, r"bench/.*"]),
     (r"(python|examples)/.*", [PUBLIC]),
     (r"runtime/registry\.c", [PUBLIC, r"(runtime|rdma|compute)/.*"]),
