@@ -176,18 +176,17 @@ static void wait_all(const struct processes *job, pid_t *pids,
 
 void processes_run(const struct processes *job)
 {
-	pid_t *pids = calloc(job->count, sizeof(*pids));
+	pid_t pids[PROCESSES_MAX];
 	sigset_t child_signal, before;
 
-	if (!pids)
-		report_die("out of memory");
+	if (job->count > PROCESSES_MAX)
+		report_die("cannot start so many processes");
 	sigemptyset(&child_signal);
 	sigaddset(&child_signal, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child_signal, &before);
 	start(job, pids, &before);
 	wait_all(job, pids, &child_signal);
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	free(pids);
 }
 
 /* ---------------------------------------------------------------- CPUs */

@@ -37,8 +37,10 @@ int meeting_allgather(void *seat, const void *local, size_t bytes, void *all);
 
 /* ----------------------------------------------------------- processes */
 
+#define PROCESSES_MAX 256
+
 struct processes {
-	uint32_t count;
+	uint32_t count; /* <= PROCESSES_MAX */
 	/* Runs in child `index`; exits otherwise than 0 by report_die. */
 	void (*main)(void *arg, uint32_t index);
 	void *arg;

@@ -40,30 +40,40 @@ void report_print_spread(const char *name, struct spread spread, int digits)
 	       spread.least, digits, spread.most);
 }
 
-static void print_processor(void)
+static void read_processor(char *out, size_t size)
 {
 	FILE *file = fopen("/proc/cpuinfo", "re");
 	char line[256];
 
+	snprintf(out, size, "unknown");
 	while (file && fgets(line, sizeof(line), file))
 		if (strncmp(line, "model name", 10) == 0) {
 			line[strcspn(line, "\n")] = 0;
-			printf("processor: %s; ", strchr(line, ':') + 2);
+			snprintf(out, size, "%s", strchr(line, ':') + 2);
 			break;
 		}
 	if (file)
 		fclose(file);
 }
 
-void report_print_machine(void)
+void report_machine_read(struct report_machine *out)
 {
 	struct utsname system;
 
-	print_processor();
-	if (uname(&system) == 0)
-		printf("%s %s %s; ", system.sysname, system.release,
-		       system.machine);
-	printf("%ld CPUs\n", sysconf(_SC_NPROCESSORS_ONLN));
+	read_processor(out->processor, sizeof(out->processor));
+	uname(&system);
+	snprintf(out->system, sizeof(out->system), "%s %s %s", system.sysname,
+		 system.release, system.machine);
+	out->cpus = sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+void report_print_machine(void)
+{
+	struct report_machine machine;
+
+	report_machine_read(&machine);
+	printf("processor: %s; %s; %ld CPUs\n", machine.processor,
+	       machine.system, machine.cpus);
 }
 
 void report_die(const char *what)

@@ -18,7 +18,15 @@ struct spread report_spread(double *values, size_t count);
 /* "  NAME MEDIAN (LEAST..MOST)", no newline. */
 void report_print_spread(const char *name, struct spread spread, int digits);
 
-/* One line: the processor's name, the kernel of the system, the CPUs. */
+struct report_machine {
+	char processor[128]; /* its name, or "unknown" */
+	char system[256];    /* the kernel's name, version, architecture */
+	long cpus;	     /* online */
+};
+
+void report_machine_read(struct report_machine *out);
+
+/* One line of all that. */
 void report_print_machine(void);
 
 /* Prints "PROGRAM: WHAT" on stderr and exits 1. */

@@ -14,6 +14,7 @@ int cmd_random(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 /* For the parsers: the value of an option is wrong. Does not return. */
 _Noreturn void usage_error(const struct argp_state *state, const char *option,

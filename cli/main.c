@@ -24,6 +24,8 @@ static const struct command {
 	 "show what this machine can use"},
 	{"doctor", (char[]){"kvring doctor"}, cmd_doctor,
 	 "find what keeps RDMA from working"},
+	{"bench", (char[]){"kvring bench"}, cmd_bench,
+	 "measure latency, bandwidth and overlap"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

@@ -31,7 +31,11 @@ show() { # program arguments...
 	local program=$1
 	printf '\n$ %s\n' "$*"
 	shift
-	"build/release/bench/$program" "$@" </dev/null
+	case $program in
+	kvring) program=build/release/kvring ;;
+	*) program=build/release/bench/$program ;;
+	esac
+	"$program" "$@" </dev/null
 }
 
 date -u '+%Y-%m-%d %H:%M UTC'
@@ -45,10 +49,25 @@ if [ $quick = yes ]; then
 	show memory --tokens 32
 	show partition --tokens 4096 --pairs 3
 	show demo_speed --tokens 8192 --pairs 3
+	show kvring bench lat --size 0,8,64K --seconds 0.1
+	show kvring bench lat --size 0,8,64K --seconds 0.1 --event
+	show kvring bench bw --size 8,64K,1M --seconds 0.1
+	show kvring bench bw --size 8,64K,1M --seconds 0.1 --bidirectional
+	show kvring bench credit --size 8,64K --seconds 0.1
+	show kvring bench overlap --size 1M --slots 2 --chunk 64K \
+		--ratio 0.5,1.5 --seconds 0.1
 else
 	show cpu_attention
 	show ring_overhead
 	show memory
 	show partition
 	show demo_speed
+	show kvring bench lat
+	show kvring bench lat --event
+	show kvring bench bw
+	show kvring bench bw --bidirectional
+	show kvring bench credit
+	show kvring bench overlap
+	show kvring bench overlap --slots 1,2,3 --chunk 1M --jitter 50
+	show kvring bench overlap -n 4
 fi

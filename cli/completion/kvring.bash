@@ -41,7 +41,7 @@ _kvring_run_program() {
 _kvring() {
 	local current=${COMP_WORDS[COMP_CWORD]}
 	local previous=${COMP_WORDS[COMP_CWORD - 1]} values
-	local commands="attention random run info doctor help"
+	local commands="attention random run info doctor bench help"
 
 	COMPREPLY=()
 	# Bash splits --option=value at the =.
@@ -54,6 +54,9 @@ _kvring() {
 		_kvring_words "$commands --help --usage --version" "$current"
 	elif [ "${COMP_WORDS[1]}" = help ]; then
 		_kvring_words "$commands" "$current"
+	elif [ "${COMP_WORDS[1]}" = bench ] && [ "$COMP_CWORD" -eq 2 ] &&
+		[[ $current != -* ]]; then
+		_kvring_words "lat bw credit overlap" "$current"
 	elif [ "${COMP_WORDS[1]}" = run ] && _kvring_run_program; then
 		mapfile -t COMPREPLY < <(compgen -c -f -- "$current")
 	elif values=$(_kvring_values "$previous"); then

@@ -20,7 +20,7 @@ page_options() { # page
 		grep -oE 'Fl [-a-zA-Z0-9?]+' | sed 's/^Fl /-/' | sort -u
 }
 
-for command in "" attention random run info doctor; do
+for command in "" attention random run info doctor bench; do
 	page=$pages/kvring${command:+-$command}.1
 	[ -f "$page" ] || die "no man page $page"
 	diff <(help_options "$command") <(page_options "$page") ||
@@ -30,7 +30,7 @@ for command in "" attention random run info doctor; do
 done
 
 # Every command is in the top page.
-for command in attention random run info doctor help; do
+for command in attention random run info doctor bench help; do
 	grep -qE "^\.It Cm $command\$" "$pages/kvring.1" ||
 		die "kvring.1 does not describe $command"
 done
@@ -57,16 +57,19 @@ has() { # wanted, word...
 	shift
 	offers "$@" | grep -qxe "$wanted" || die "'$*' does not offer $wanted"
 }
-for command in attention random run info doctor help; do
+for command in attention random run info doctor bench help; do
 	has $command kvring ""
 done
-for command in attention random run info doctor; do
+for command in attention random run info doctor bench; do
 	diff <(help_options $command | grep -e '^--') \
 		<(offers kvring $command --) || die "completion of $command"
 done
 has zigzag kvring attention --partition = zig
 has contiguous kvring attention --partition ""
 has shm kvring attention --transport ""
+for name in lat bw credit overlap; do
+	has $name kvring bench ""
+done
 has bf16 kvring random --dtype = ""
 touch some-file.st
 has some-file.st kvring attention some
@@ -74,6 +77,7 @@ has some-file.st kvring attention some
 # Installed, everything is in its place and finds its library.
 cmake --install "$KVRING_BUILD" --prefix "$work/root" >/dev/null
 "$work/root/bin/kvring" --version
+"$work/root/bin/kvring" bench --version
 for page in "$pages"/*.1; do
 	[ -f "$work/root/share/man/man1/$(basename "$page")" ] ||
 		die "$page is not installed"

@@ -58,7 +58,7 @@ fails 2 "-n N.* is missing" run -- true
 fails 2 "-n: '0'" run -n 0 -- true
 fails 2 "argument: 'extra'" info extra
 
-for command in "" attention random run info doctor; do
+for command in "" attention random run info doctor bench; do
 	works ${command:+"$command"} --help
 	grep -q "^Usage: kvring $command" <<<"$printed" || die "no usage line"
 	! grep -n ' $' <<<"$printed" || die "trailing blanks"

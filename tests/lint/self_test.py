@@ -30,6 +30,9 @@ def long_function(lines):
 PLANTED = [  # check, file, its text
     ("layering", "cli/bad.c", '#include "runtime/engine.h"\n'),
     ("layering", "bench/bad.c", '#include "compute/cpu/cpu.h"\n'),
+    ("layering", "bench/bad.c", '#include "runtime/transport.h"\n'),
+    ("layering", "bench/net/bad.c", '#include "runtime/engine.h"\n'),
+    ("layering", "bench/net/bad.c", '#include "rdma/shm/shm.h"\n'),
     ("layering", "runtime/bad.c", '#include "rdma/shm/shm.h"\n'),
     ("layering", "runtime/bad.c", '#  include "compute/cpu/cpu.h"\n'),
     ("layering", "rdma/shm/bad.c", '#include "rdma/fake/fake.h"\n'),
