@@ -61,6 +61,8 @@ for victim in 0 2; do
 	kill -KILL "$(our_rank $victim)"
 	ends_with job some
 	says_once job.err "^kvring: rank $victim was killed by SIGKILL"
+	[ "$(grep -c KVR_ERR_PEER_LOST job.err)" -le 1 ] ||
+		die "the news is told more than once: $(cat job.err)"
 	[ ! -e out.st ] || die "something was written"
 	eventually nothing_runs
 done

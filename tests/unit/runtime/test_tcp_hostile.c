@@ -61,7 +61,7 @@ static void secrets(const char *others, const char *rank_1, const char *says)
 
 		if (secret)
 			give_secret(&m[i], secret);
-		m[i].options.join_timeout_ms = 1000;
+		m[i].options.join_timeout_ms = 1500;
 	}
 	hosts_run(m, 3);
 	assert_int_equal(m[1].status, KVR_ERR_MISMATCH);
@@ -501,6 +501,7 @@ static void rank_0_lying_fails_opening(void **state)
 {
 	static const uint8_t huge[16] = {2, 0, 0,    0,	   0,	 0,
 					 0, 0, 0xff, 0xff, 0xff, 0xff};
+	static const uint8_t flood[16 + 4096] = {2, 0, 0, 0, 0, 0, 0, 0, 0, 16};
 	static const uint8_t data[16 + 5] = {1, 0, 0, 0, 0, 0, 0, 0, 5};
 	static const uint8_t escape[16 + 4] = {2, 0, 0,	   0,	0,   0, 0,
 					       0, 4, 0,	   0,	0,   0, 0,
@@ -512,6 +513,10 @@ static void rank_0_lying_fails_opening(void **state)
 	i.then = huge;
 	i.then_bytes = sizeof(huge);
 	fall_for(&i, NULL, KVR_ERR_PEER_LOST, "failed");
+	/* More than there is room for, and all of it comes. */
+	i.then = flood;
+	i.then_bytes = sizeof(flood);
+	fall_for(&i, NULL, KVR_ERR_PEER_LOST, ": failed");
 	i.then = data;
 	i.then_bytes = sizeof(data);
 	fall_for(&i, NULL, KVR_ERR_PEER_LOST, "another number of bytes");
