@@ -51,6 +51,18 @@ figure() { # port, size, column
 		"answer-$1"
 }
 
+noise() { # to
+	while sleep 0.1; do
+		echo >"/dev/udp/$1/9" || true
+	done 2>/dev/null
+}
+
+# How much has left this host on rail 1, and how much noise has reached it.
+traffic() {
+	cat /sys/class/net/rail1/statistics/tx_packets
+	awk '/^Udp: [0-9]/ { print $3 }' /proc/net/snmp # to no open port
+}
+
 serve() {
 	"${endless[@]}" -p 7009 >endless 2>&1 &
 	"${latency[@]}" -p 7010 >final 2>&1 &
@@ -69,6 +81,7 @@ serve() {
 	"${few[@]}" -p 7007 >server-7007
 	[ "$(counter out_of_seq_request)" -gt "$before" ] ||
 		die "no packet overtook another"
+	noise "$KVR_ADDRESS_2" &
 	"${slow[@]}" -p 7008 >server-7008
 	wait $last || die "the last question failed"
 	echo "host 1 is done"
@@ -127,16 +140,23 @@ flowing() {
 # 1 MiB at 2 Mbit/s takes 4 s: the pull comes into it. The ACK timeout of 2 s
 # does not, with 1/4 MiB on the way at a time.
 pull_for_a_second() {
-	local client before
+	local client before after
+	noise "$KVR_ADDRESS_1" &
+	mapfile -t before < <(traffic)
 	cable netem rate 2mbit
 	ask 7008 "${slow[@]}" &
 	client=$!
 	flowing
+	mapfile -t after < <(traffic)
+	[ "${before[0]}" != "${after[0]}" ] || die "nothing left"
+	[ "${before[1]}" != "${after[1]}" ] || die "no noise came"
 	cable pull
 	sleep 0.3
-	before=$(counter rcvd_pkts)
+	mapfile -t before < <(traffic)
 	sleep 1
-	[ "$(counter rcvd_pkts)" = "$before" ] || die "it is not cut"
+	mapfile -t after < <(traffic)
+	[ "${before[0]}" = "${after[0]}" ] || die "it is not cut outwards"
+	[ "${before[1]}" = "${after[1]}" ] || die "it is not cut inwards"
 	kill -0 $client || die "too short to be interrupted"
 	cable plug
 	wait $client || die "a pull of 1 s was not survived"
