@@ -150,8 +150,9 @@ struct kvr_transport_ops {
 
 	/*
 	 * Frees everything; the peer's poll reports PEER_LOST unless BYE was
-	 * signalled, which is the caller's affair. What was signalled before
-	 * is delivered to a peer that is there: waits at most 500 ms for it.
+	 * signalled, which is the caller's affair. What was signalled arrives
+	 * even if the peer has not polled for long; where a device has to
+	 * acknowledge it, waits at most 500 ms.
 	 */
 	void (*endpoint_close)(struct kvr_endpoint *endpoint);
 
