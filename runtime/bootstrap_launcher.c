@@ -9,6 +9,7 @@
 
 #include "runtime/bootstrap_open.h"
 #include "runtime/clock.h"
+#include "runtime/settings.h"
 #include "runtime/stream.h"
 
 /*

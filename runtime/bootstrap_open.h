@@ -8,17 +8,6 @@
 #include "kvring/bootstrap.h"
 #include "runtime/log.h"
 
-/* The environment's is there, and not all blank? */
-bool kvr_environment_has(const char *name);
-
-/*
- * A whole decimal number up to limit of the environment; absent is not a
- * number. Errors: INVALID, logged.
- */
-enum kvr_status kvr_environment_number(const struct kvr_log *log,
-				       const char *name, unsigned long limit,
-				       uint32_t *out);
-
 /* As `kvring run` left it. Errors: INVALID, logged. */
 enum kvr_status kvr_bootstrap_open_launcher(const struct kvr_log *log,
 					    struct kvr_bootstrap *out);

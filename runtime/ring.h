@@ -15,6 +15,7 @@
 #include "runtime/compute.h"
 #include "runtime/context.h"
 #include "runtime/engine.h"
+#include "runtime/settings.h"
 
 struct kvr_edge {
 	struct kvr_endpoint *endpoint; /* NULL: n = 1, or shut down */
@@ -51,16 +52,15 @@ struct kvr_ring {
 	uint32_t rank, n;
 	uint32_t generation;
 	struct kvr_draw draw;
-	void *secret; /* until the ring is open */
-	size_t secret_bytes;
-	struct kvr_edge edge[2]; /* by kvr_side: PREV is IN, NEXT is OUT */
-	struct kvr_piece *slots; /* [lane * slots + slot], ours */
-	int epoll_fd;		 /* both event descriptors, and kick_fd */
-	int kick_fd;		 /* wakes a caller who is the progress; or -1 */
-	bool armed;		 /* by the progressing thread */
-	bool shut;		 /* the endpoints are closed for ever */
-	bool event_fd_wanted;	 /* the caller sleeps on epoll_fd */
-	uint64_t sleeps;	 /* under lock */
+	struct kvr_secret secret; /* until the ring is open */
+	struct kvr_edge edge[2];  /* by kvr_side: PREV is IN, NEXT is OUT */
+	struct kvr_piece *slots;  /* [lane * slots + slot], ours */
+	int epoll_fd;		  /* both event descriptors, and kick_fd */
+	int kick_fd;	      /* wakes a caller who is the progress; or -1 */
+	bool armed;	      /* by the progressing thread */
+	bool shut;	      /* the endpoints are closed for ever */
+	bool event_fd_wanted; /* the caller sleeps on epoll_fd */
+	uint64_t sleeps;      /* under lock */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the engine's wake */

@@ -15,7 +15,6 @@
 #include "runtime/bootstrap.h"
 #include "runtime/clock.h"
 #include "runtime/progress.h"
-#include "runtime/settings.h"
 
 /* Where a rank's endpoints are, by registry index of the transport, role. */
 struct listing {
@@ -237,8 +236,8 @@ static void endpoint_config(const struct opening *opening, enum kvr_role role,
 		.lanes = ring->options.lanes,
 		.slots = ring->options.slots,
 		.chunk_bytes = ring->options.chunk_bytes,
-		.secret = ring->secret,
-		.secret_bytes = ring->secret_bytes,
+		.secret = ring->secret.data,
+		.secret_bytes = ring->secret.bytes,
 		.log = &ring->context->log,
 	};
 	memcpy(config->entropy, ring->draw.entropy, sizeof(config->entropy));
@@ -539,9 +538,9 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	status = check_options(&context->log, bootstrap, options);
 	if (status == KVR_OK) {
 		ring = create(context, bootstrap, options);
-		status = ring ? kvr_settings_secret(options, opening.log,
-						    &ring->secret,
-						    &ring->secret_bytes)
+		status = ring ? kvr_settings_secret(options->secret,
+						    options->secret_bytes,
+						    opening.log, &ring->secret)
 			      : KVR_ERR_NO_MEMORY;
 	}
 	/* Also when it failed here: the others shall know. */
@@ -555,8 +554,7 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	if (status == KVR_OK)
 		status = connect_ring(&opening, allocate(ring));
 	close_candidates(&opening);
-	free(ring->secret);
-	ring->secret = NULL;
+	kvr_secret_forget(&ring->secret);
 	if (status == KVR_OK)
 		status = start(ring);
 	if (status != KVR_OK) {

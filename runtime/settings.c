@@ -2,38 +2,41 @@
 #include "runtime/settings.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-static const char *environment(const char *name)
+bool kvr_environment_has(const char *name)
 {
 	const char *text = getenv(name);
 
-	return text && *text ? text : NULL;
+	return text && *text;
 }
 
-/* A whole decimal number up to most; absent leaves *out as it is. */
-static enum kvr_status number(const struct kvr_log *log, const char *name,
-			      unsigned long most, unsigned long *out)
+enum kvr_status kvr_environment_number(const struct kvr_log *log,
+				       const char *name, unsigned long limit,
+				       uint32_t *out)
 {
-	const char *text = environment(name);
-	unsigned long value;
-	char *end;
+	const char *text = getenv(name);
+	unsigned long value = 0;
+	char *end = NULL;
 
-	if (!text)
-		return KVR_OK;
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || errno || *end || value > most) {
+	if (text && *text >= '0' && *text <= '9') {
+		errno = 0;
+		value = strtoul(text, &end, 10);
+	}
+	if (!end || errno || *end || value > limit) {
 		kvr_log(log, KVR_LOG_ERROR,
-			"%s is '%s', not a number from 0 to %lu", name, text,
-			most);
+			"%s: '%s' is not a whole number up to %lu", name,
+			text ? text : "", limit);
 		return KVR_ERR_INVALID;
 	}
-	*out = value;
+	*out = (uint32_t)value;
 	return KVR_OK;
 }
+
+/* ----------------------------------------------------------- transport */
 
 enum kvr_status
 kvr_settings_transport(const struct kvr_context_options *options,
@@ -41,20 +44,22 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		       struct kvr_transport_config *out)
 {
 	const char *devices = options->devices;
-	unsigned long queue_pairs = options->queue_pairs;
-	unsigned long gid_index = 0;
+	uint32_t queue_pairs = options->queue_pairs;
+	uint32_t gid_index = 0;
 	enum kvr_status status = KVR_OK;
 	char *copy = NULL;
 
-	if (!devices)
-		devices = environment("KVRING_DEVICE");
-	if (!queue_pairs)
-		status = number(log, "KVRING_QPS", KVR_QUEUE_PAIRS_MAX,
-				&queue_pairs);
-	if (options->gid_index >= 0)
-		gid_index = (unsigned long)options->gid_index + 1;
-	else if (environment("KVRING_GID_INDEX") && status == KVR_OK) {
-		status = number(log, "KVRING_GID_INDEX", 65534, &gid_index);
+	if (!devices && kvr_environment_has("KVRING_DEVICE"))
+		devices = getenv("KVRING_DEVICE");
+	if (!queue_pairs && kvr_environment_has("KVRING_QPS"))
+		status = kvr_environment_number(
+			log, "KVRING_QPS", KVR_QUEUE_PAIRS_MAX, &queue_pairs);
+	if (options->gid_index >= 0) {
+		gid_index = (uint32_t)options->gid_index + 1;
+	} else if (kvr_environment_has("KVRING_GID_INDEX") &&
+		   status == KVR_OK) {
+		status = kvr_environment_number(log, "KVRING_GID_INDEX", 65534,
+						&gid_index);
 		gid_index++;
 	}
 	if (status != KVR_OK)
@@ -72,76 +77,75 @@ kvr_settings_transport(const struct kvr_context_options *options,
 	*out = (struct kvr_transport_config){
 		.log = log,
 		.devices = copy,
-		.queue_pairs = (uint32_t)queue_pairs,
-		.gid_index = (uint32_t)gid_index,
+		.queue_pairs = queue_pairs,
+		.gid_index = gid_index,
 	};
 	return KVR_OK;
 }
 
-static enum kvr_status copy_secret(const struct kvr_log *log, const void *from,
-				   size_t bytes, void **out)
-{
-	void *copy;
+/* -------------------------------------------------------------- secret */
 
-	if (bytes == 0 || bytes > KVR_SECRET_MAX) {
-		kvr_log(log, KVR_LOG_ERROR,
-			"the secret has %zu bytes; it must have 1 to %d", bytes,
-			KVR_SECRET_MAX);
-		return KVR_ERR_INVALID;
-	}
-	copy = malloc(bytes);
-	if (!copy)
-		return KVR_ERR_NO_MEMORY;
-	memcpy(copy, from, bytes);
-	*out = copy;
-	return KVR_OK;
+static enum kvr_status fail_secret(const struct kvr_log *log, const char *what,
+				   const char *why)
+{
+	kvr_log(log, KVR_LOG_ERROR, "%s: %s", what, why);
+	return KVR_ERR_INVALID;
 }
 
 static enum kvr_status read_secret(const struct kvr_log *log, const char *path,
-				   void **out, size_t *bytes)
+				   char *to, size_t *bytes)
 {
-	char text[KVR_SECRET_MAX + 2]; /* one more shows that it is longer */
-	FILE *file = fopen(path, "re");
-	enum kvr_status status;
-	size_t got;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t have = 0;
+	ssize_t got = 1;
 
-	if (!file) {
-		kvr_log(log, KVR_LOG_ERROR, "KVRING_SECRET_FILE %s: %s", path,
-			strerror(errno));
-		return KVR_ERR_SYSTEM;
+	if (fd < 0)
+		return fail_secret(log, path, strerror(errno));
+	while (have <= KVR_SECRET_MAX && got > 0) {
+		got = read(fd, to + have, KVR_SECRET_MAX + 1 - have);
+		if (got > 0)
+			have += (size_t)got;
 	}
-	got = fread(text, 1, sizeof(text), file);
-	fclose(file);
-	if (got > 0 && text[got - 1] == '\n')
-		got--;
-	status = copy_secret(log, text, got, out);
-	if (status == KVR_OK)
-		*bytes = got;
-	return status;
+	close(fd);
+	if (got < 0)
+		return fail_secret(log, path, "cannot be read");
+	if (have > 0 && to[have - 1] == '\n')
+		have--;
+	*bytes = have;
+	return KVR_OK;
 }
 
-enum kvr_status kvr_settings_secret(const struct kvr_ring_options *options,
-				    const struct kvr_log *log, void **out,
-				    size_t *bytes)
+enum kvr_status kvr_settings_secret(const void *given, size_t bytes,
+				    const struct kvr_log *log,
+				    struct kvr_secret *out)
 {
-	const void *secret = options->secret;
-	size_t length = options->secret_bytes;
-	const char *path = environment("KVRING_SECRET_FILE");
-	enum kvr_status status;
+	const char *text = getenv("KVRING_SECRET");
+	const char *path = getenv("KVRING_SECRET_FILE");
+	enum kvr_status status = KVR_OK;
 
-	if (!secret) {
-		secret = environment("KVRING_SECRET");
-		length = secret ? strlen(secret) : 0;
+	out->data = given;
+	out->bytes = bytes;
+	if (!given && text && path)
+		return fail_secret(log, "KVRING_SECRET, KVRING_SECRET_FILE",
+				   "both are set; unset one");
+	if (!given && text) {
+		out->data = text;
+		out->bytes = strlen(text);
+	} else if (!given && path) {
+		status = read_secret(log, path, out->room, &out->bytes);
+		out->data = out->room;
 	}
-	if (!secret && path)
-		return read_secret(log, path, out, bytes);
-	if (!secret) {
-		*out = NULL;
-		*bytes = 0;
-		return KVR_OK;
-	}
-	status = copy_secret(log, secret, length, out);
-	if (status == KVR_OK)
-		*bytes = length;
-	return status;
+	if (status != KVR_OK || !out->data)
+		return status;
+	if (out->bytes == 0)
+		return fail_secret(log, "the secret",
+				   "is empty; unset it, or give one");
+	if (out->bytes > KVR_SECRET_MAX)
+		return fail_secret(log, "the secret", "is over 4096 bytes");
+	return KVR_OK;
+}
+
+void kvr_secret_forget(struct kvr_secret *secret)
+{
+	explicit_bzero(secret, sizeof(*secret));
 }

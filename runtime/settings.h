@@ -3,9 +3,10 @@
 #ifndef KVR_RUNTIME_SETTINGS_H
 #define KVR_RUNTIME_SETTINGS_H
 
+#include <stdbool.h>
+
 #include "kvring/bootstrap.h"
 #include "runtime/transport.h"
-
 
 /*
  * devices, queue_pairs, gid_index: options first, then KVRING_DEVICE,
@@ -17,13 +18,33 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		       const struct kvr_log *log,
 		       struct kvr_transport_config *out);
 
+/* The environment's is there, and not empty? */
+bool kvr_environment_has(const char *name);
+
 /*
- * The ring's secret: the options', else KVRING_SECRET, else the contents of
- * KVRING_SECRET_FILE without a last newline; NULL when there is none. The
- * caller frees *out. Errors: INVALID, SYSTEM after one log line, NO_MEMORY.
+ * A whole decimal number up to limit of the environment; absent is not a
+ * number. Errors: INVALID, logged.
  */
-enum kvr_status kvr_settings_secret(const struct kvr_ring_options *options,
-				    const struct kvr_log *log, void **out,
-				    size_t *bytes);
+enum kvr_status kvr_environment_number(const struct kvr_log *log,
+				       const char *name, unsigned long limit,
+				       uint32_t *out);
+
+/* data is NULL: there is none. Else it points into room, or is the caller's. */
+struct kvr_secret {
+	const void *data;
+	size_t bytes;
+	char room[KVR_SECRET_MAX + 1];
+};
+
+/*
+ * The one that is given; if it is NULL KVRING_SECRET, or the contents of the
+ * file KVRING_SECRET_FILE less a newline at its end, or none. out must not
+ * move. Errors: INVALID, logged: empty, too long, unreadable, or both
+ * variables set.
+ */
+enum kvr_status kvr_settings_secret(const void *given, size_t bytes,
+				    const struct kvr_log *log,
+				    struct kvr_secret *out);
+void kvr_secret_forget(struct kvr_secret *secret);
 
 #endif

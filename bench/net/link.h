@@ -13,6 +13,7 @@
 
 #include "bench/net/options.h"
 #include "kvring/kvring.h"
+#include "runtime/settings.h"
 #include "runtime/transport.h"
 
 struct link_config {
@@ -29,8 +30,7 @@ struct link {
 	struct link_config config;
 	struct kvr_log log;
 	struct kvr_transport_config settings; /* devices is ours */
-	void *secret;			      /* ours; NULL: none */
-	size_t secret_bytes;
+	struct kvr_secret secret;
 	const struct kvr_transport_ops *ops;
 	struct kvr_transport *transport;
 	struct kvr_endpoint *out, *in;

@@ -49,8 +49,8 @@ static void endpoint_config(struct link *link, enum kvr_role role,
 		.slots = link->config.slots,
 		.slot_bytes = {bytes ? bytes : 1},
 		.chunk_bytes = link->config.chunk_bytes,
-		.secret = link->secret,
-		.secret_bytes = link->secret_bytes,
+		.secret = link->secret.data,
+		.secret_bytes = link->secret.bytes,
 		.log = &link->log,
 	};
 	memcpy(out->entropy, draw->entropy, sizeof(out->entropy));
@@ -242,15 +242,12 @@ static void make_source(struct link *link)
 static void read_settings(struct link *link)
 {
 	struct kvr_context_options context;
-	struct kvr_ring_options ring;
 
 	kvr_context_options_init(&context);
 	check(link, "settings",
 	      kvr_settings_transport(&context, &link->log, &link->settings));
-	kvr_ring_options_init(&ring);
 	check(link, "secret",
-	      kvr_settings_secret(&ring, &link->log, &link->secret,
-				  &link->secret_bytes));
+	      kvr_settings_secret(NULL, 0, &link->log, &link->secret));
 }
 
 static uint32_t count_chunks(const struct link_config *config)
@@ -290,6 +287,6 @@ void link_close(struct link *link)
 	link->ops->memory_deregister(link->transport, link->source.key);
 	withdraw(link);
 	free(memory);
-	free(link->secret);
+	kvr_secret_forget(&link->secret);
 	free((void *)(uintptr_t)link->settings.devices);
 }

@@ -157,7 +157,7 @@ struct verbs_endpoint {
 	/* The hello: two messages each way. */
 	struct verbs_talk talk;
 	struct ibv_mr *mr_talk;
-	uint8_t key[VERBS_MAC_BYTES];
+	uint8_t key[KVR_MAC_BYTES];
 	uint64_t secret_mark;
 	struct verbs_grant grant; /* OUT: where the landing memory is */
 };

@@ -3,22 +3,10 @@
 
 #include <string.h>
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
-static enum kvr_status hmac(const void *key, size_t key_bytes, const void *data,
-			    size_t bytes, uint8_t out[VERBS_MAC_BYTES])
-{
-	/* NULL would mean "the key of the last call". */
-	if (!HMAC(EVP_sha256(), key ? key : "", (int)key_bytes, data, bytes,
-		  out, NULL))
-		return KVR_ERR_NO_MEMORY;
-	return KVR_OK;
-}
+#include "runtime/secret.h"
 
 enum kvr_status verbs_key_make(const struct kvr_endpoint_config *config,
-			       uint8_t key[VERBS_MAC_BYTES], uint64_t *mark)
+			       uint8_t key[KVR_MAC_BYTES], uint64_t *mark)
 {
 	struct {
 		char label[16];
@@ -30,14 +18,17 @@ enum kvr_status verbs_key_make(const struct kvr_endpoint_config *config,
 		.generation = config->generation,
 	};
 	static const char label[] = "kvring edge mark";
-	uint8_t made[VERBS_MAC_BYTES], shown[VERBS_MAC_BYTES];
+	uint8_t made[KVR_MAC_BYTES], shown[KVR_MAC_BYTES];
 	enum kvr_status status;
 
 	memcpy(seed.entropy, config->entropy, sizeof(seed.entropy));
-	status = hmac(config->secret, config->secret_bytes, &seed, sizeof(seed),
-		      made);
+	/* No secret is one without bytes. */
+	status =
+		kvr_secret_mac(config->secret ? config->secret : "",
+			       config->secret_bytes, &seed, sizeof(seed), made);
 	if (status == KVR_OK)
-		status = hmac(made, sizeof(made), label, sizeof(label), shown);
+		status = kvr_secret_mac(made, sizeof(made), label,
+					sizeof(label), shown);
 	if (status != KVR_OK)
 		return status;
 	memcpy(key, made, sizeof(made));
@@ -45,19 +36,19 @@ enum kvr_status verbs_key_make(const struct kvr_endpoint_config *config,
 	return KVR_OK;
 }
 
-enum kvr_status verbs_talk_mac(const uint8_t key[VERBS_MAC_BYTES],
+enum kvr_status verbs_talk_mac(const uint8_t key[KVR_MAC_BYTES],
 			       const struct verbs_talk *talk, uint32_t index,
-			       uint8_t mac[VERBS_MAC_BYTES])
+			       uint8_t mac[KVR_MAC_BYTES])
 {
 	struct verbs_message said[VERBS_MESSAGES];
 
 	memcpy(said, talk->message, (index + 1) * sizeof(said[0]));
 	memset(said[index].mac, 0, sizeof(said[index].mac));
-	return hmac(key, VERBS_MAC_BYTES, said, (index + 1) * sizeof(said[0]),
-		    mac);
+	return kvr_secret_mac(key, KVR_MAC_BYTES, said,
+			      (index + 1) * sizeof(said[0]), mac);
 }
 
-enum kvr_status verbs_talk_seal(const uint8_t key[VERBS_MAC_BYTES],
+enum kvr_status verbs_talk_seal(const uint8_t key[KVR_MAC_BYTES],
 				struct verbs_talk *talk, uint32_t index)
 {
 	struct verbs_message *message = &talk->message[index];
@@ -68,12 +59,12 @@ enum kvr_status verbs_talk_seal(const uint8_t key[VERBS_MAC_BYTES],
 	return verbs_talk_mac(key, talk, index, message->mac);
 }
 
-enum verbs_verdict verbs_talk_judge(const uint8_t key[VERBS_MAC_BYTES],
+enum verbs_verdict verbs_talk_judge(const uint8_t key[KVR_MAC_BYTES],
 				    const struct verbs_talk *talk,
 				    uint32_t index, uint32_t bytes)
 {
 	const struct verbs_message *message = &talk->message[index];
-	uint8_t mac[VERBS_MAC_BYTES];
+	uint8_t mac[KVR_MAC_BYTES];
 
 	if (bytes != sizeof(*message) || message->magic != VERBS_MESSAGE_MAGIC)
 		return VERBS_GARBAGE;
@@ -82,7 +73,7 @@ enum verbs_verdict verbs_talk_judge(const uint8_t key[VERBS_MAC_BYTES],
 	if (message->type != index + VERBS_HELLO_OUT || index != talk->count)
 		return VERBS_GARBAGE;
 	if (verbs_talk_mac(key, talk, index, mac) != KVR_OK ||
-	    CRYPTO_memcmp(mac, message->mac, sizeof(mac)) != 0)
+	    !kvr_secret_mac_equal(mac, message->mac))
 		return VERBS_FORGED;
 	return VERBS_GENUINE;
 }

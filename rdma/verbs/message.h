@@ -19,10 +19,10 @@
 
 #include "rdma/edge.h"
 #include "rdma/verbs/device.h"
+#include "runtime/secret.h"
 
 #define VERBS_MESSAGE_MAGIC UINT64_C(0x6b6c617462765652) /* "RVvbtalk" */
 #define VERBS_VERSION 1u
-#define VERBS_MAC_BYTES 32
 
 enum verbs_message_type {
 	VERBS_HELLO_OUT = 1,
@@ -56,7 +56,7 @@ struct verbs_message {
 		struct verbs_grant grant;
 		uint8_t bytes[320];
 	} body;
-	uint8_t mac[VERBS_MAC_BYTES];
+	uint8_t mac[KVR_MAC_BYTES];
 };
 
 _Static_assert(sizeof(struct verbs_hello) <= 320, "the body holds a hello");
@@ -70,17 +70,17 @@ struct verbs_talk {
 	uint32_t count; /* said and believed so far */
 };
 
-/* key and mark of a ring. Errors: NO_MEMORY (libcrypto has none). */
+/* key and mark of a ring. Errors: those of kvr_secret_mac. */
 enum kvr_status verbs_key_make(const struct kvr_endpoint_config *config,
-			       uint8_t key[VERBS_MAC_BYTES], uint64_t *mark);
+			       uint8_t key[KVR_MAC_BYTES], uint64_t *mark);
 
 /* The MAC of message `index`, all before it included. */
-enum kvr_status verbs_talk_mac(const uint8_t key[VERBS_MAC_BYTES],
+enum kvr_status verbs_talk_mac(const uint8_t key[KVR_MAC_BYTES],
 			       const struct verbs_talk *talk, uint32_t index,
-			       uint8_t mac[VERBS_MAC_BYTES]);
+			       uint8_t mac[KVR_MAC_BYTES]);
 
 /* Writes magic, version, type and MAC; the body is there. */
-enum kvr_status verbs_talk_seal(const uint8_t key[VERBS_MAC_BYTES],
+enum kvr_status verbs_talk_seal(const uint8_t key[KVR_MAC_BYTES],
 				struct verbs_talk *talk, uint32_t index);
 
 enum verbs_verdict {
@@ -91,7 +91,7 @@ enum verbs_verdict {
 };
 
 /* What arrived in message[index]; bytes as the device counted them. */
-enum verbs_verdict verbs_talk_judge(const uint8_t key[VERBS_MAC_BYTES],
+enum verbs_verdict verbs_talk_judge(const uint8_t key[KVR_MAC_BYTES],
 				    const struct verbs_talk *talk,
 				    uint32_t index, uint32_t bytes);
 

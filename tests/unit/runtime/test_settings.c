@@ -113,21 +113,19 @@ static void transport_no_number_is_refused_by_name(void **state)
 
 /* -------------------------------------------------------------- secret */
 
-static void secret_expect(const struct kvr_ring_options *options,
-			  const char *want)
+static void secret_expect(const char *given, const char *want)
 {
-	size_t bytes = 99;
-	void *secret;
+	struct kvr_secret secret;
 
-	assert_int_equal(
-		kvr_settings_secret(options, &log_sink, &secret, &bytes),
-		KVR_OK);
-	assert_int_equal(bytes, want ? strlen(want) : 0);
-	if (want)
-		assert_memory_equal(secret, want, bytes);
-	else
-		assert_null(secret);
-	free(secret);
+	assert_int_equal(kvr_settings_secret(given, given ? strlen(given) : 0,
+					     &log_sink, &secret),
+			 KVR_OK);
+	if (!want) {
+		assert_null(secret.data);
+		return;
+	}
+	assert_int_equal(secret.bytes, strlen(want));
+	assert_memory_equal(secret.data, want, secret.bytes);
 }
 
 static void write_file(const char *path, const char *text, size_t bytes)
@@ -139,23 +137,23 @@ static void write_file(const char *path, const char *text, size_t bytes)
 	fclose(file);
 }
 
-static void secret_options_then_variable_then_file(void **state)
+static void secret_given_then_variable_or_file(void **state)
 {
 	char path[] = "/tmp/kvring-secret.XXXXXX";
-	struct kvr_ring_options options;
+	struct kvr_secret secret;
 
 	(void)state;
 	close(mkstemp(path));
-	kvr_ring_options_init(&options);
-	secret_expect(&options, NULL);
+	secret_expect(NULL, NULL);
 	write_file(path, "from a file\n", 12);
 	setenv("KVRING_SECRET_FILE", path, 1);
-	secret_expect(&options, "from a file");
+	secret_expect(NULL, "from a file");
 	setenv("KVRING_SECRET", "from a variable", 1);
-	secret_expect(&options, "from a variable");
-	options.secret = "from options";
-	options.secret_bytes = 12;
-	secret_expect(&options, "from options");
+	assert_int_equal(kvr_settings_secret(NULL, 0, &log_sink, &secret),
+			 KVR_ERR_INVALID);
+	secret_expect("given", "given");
+	unsetenv("KVRING_SECRET_FILE");
+	secret_expect(NULL, "from a variable");
 	unlink(path);
 }
 
@@ -163,31 +161,27 @@ static void secret_of_impossible_length_is_refused(void **state)
 {
 	static char text[KVR_SECRET_MAX + 3];
 	char path[] = "/tmp/kvring-secret.XXXXXX";
-	struct kvr_ring_options options;
-	void *secret = text;
-	size_t bytes = 99;
+	struct kvr_secret secret;
 
 	(void)state;
 	close(mkstemp(path));
-	kvr_ring_options_init(&options);
 	setenv("KVRING_SECRET_FILE", path, 1);
 	for (size_t length = 0; length < sizeof(text);
 	     length += sizeof(text) - 1) {
 		write_file(path, text, length);
-		assert_int_equal(kvr_settings_secret(&options, &log_sink,
-						     &secret, &bytes),
-				 KVR_ERR_INVALID);
+		assert_int_equal(
+			kvr_settings_secret(NULL, 0, &log_sink, &secret),
+			KVR_ERR_INVALID);
 	}
 	write_file(path, text, KVR_SECRET_MAX);
-	assert_int_equal(
-		kvr_settings_secret(&options, &log_sink, &secret, &bytes),
-		KVR_OK);
-	free(secret);
+	assert_int_equal(kvr_settings_secret(NULL, 0, &log_sink, &secret),
+			 KVR_OK);
 	unlink(path);
-	assert_int_equal(
-		kvr_settings_secret(&options, &log_sink, &secret, &bytes),
-		KVR_ERR_SYSTEM);
+	assert_int_equal(kvr_settings_secret(NULL, 0, &log_sink, &secret),
+			 KVR_ERR_INVALID);
 	assert_non_null(strstr(log_text, path));
+	kvr_secret_forget(&secret);
+	assert_null(secret.data);
 }
 
 int main(void)
@@ -200,7 +194,7 @@ int main(void)
 			clear),
 		cmocka_unit_test_setup(transport_no_number_is_refused_by_name,
 				       clear),
-		cmocka_unit_test_setup(secret_options_then_variable_then_file,
+		cmocka_unit_test_setup(secret_given_then_variable_or_file,
 				       clear),
 		cmocka_unit_test_setup(secret_of_impossible_length_is_refused,
 				       clear),
