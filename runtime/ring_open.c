@@ -294,6 +294,7 @@ static enum kvr_status listen_all(struct opening *opening,
 	enum kvr_status first = KVR_ERR_UNSUPPORTED;
 	const struct kvr_transport_ops *ops;
 	char reason[160] = "no such transport in this build";
+	bool explained = false;
 
 	for (size_t i = 0; (ops = kvr_registry_transport(i)); i++) {
 		enum kvr_status status;
@@ -301,14 +302,17 @@ static enum kvr_status listen_all(struct opening *opening,
 		if (!wanted(opening->ring, ops))
 			continue;
 		status = ops->probe(reason, sizeof(reason));
-		if (status == KVR_OK)
+		if (status == KVR_OK) {
+			/* If that fails the back end has said why. */
+			explained = true;
 			status = listen_on(opening, i, listing);
+		}
 		if (status != KVR_OK)
 			first = status;
 	}
 	if (listing->usable)
 		return KVR_OK;
-	if (first == KVR_ERR_UNSUPPORTED)
+	if (!explained)
 		kvr_log(opening->log, KVR_LOG_ERROR,
 			"transport %s: %s; `kvring info` lists what there is",
 			opening->ring->options.transport

@@ -128,6 +128,9 @@ struct kvr_transport_ops {
 	/* A peer that is killed is lost at once; else its silence tells. */
 	bool sees_death;
 
+	/* Refuses a peer that does not know the ring's secret. */
+	bool asks_secret;
+
 	/* KVR_OK when usable here; reason says why not, or what was found. */
 	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
 

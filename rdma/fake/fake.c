@@ -548,6 +548,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.unordered = true,
 	.between_processes = false,
 	.sees_death = true,
+	.asks_secret = false, /* one process */
 	.probe = fake_probe,
 	.open = fake_open,
 	.close = fake_close,

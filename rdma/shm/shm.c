@@ -482,6 +482,7 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.unordered = false,
 	.between_processes = true,
 	.sees_death = true,
+	.asks_secret = false, /* the kernel tells the user */
 	.probe = shm_probe,
 	.open = shm_open,
 	.close = shm_close,

@@ -150,7 +150,7 @@ static enum kvr_status choose(struct verbs_transport *t, struct candidates *all,
 	} else if (best) {
 		status = take(t, best);
 	} else {
-		kvr_log(t->log, KVR_LOG_WARNING, "verbs: %s", none);
+		kvr_log(t->log, KVR_LOG_ERROR, "verbs: %s", none);
 		status = KVR_ERR_UNSUPPORTED;
 	}
 	release(all);

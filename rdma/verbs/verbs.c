@@ -21,9 +21,11 @@ static enum kvr_status verbs_probe(char *reason, size_t bytes)
 {
 	if (access("/dev/infiniband/rdma_cm", R_OK | W_OK)) {
 		snprintf(reason, bytes,
-			 "/dev/infiniband/rdma_cm: %s; modprobe rdma_ucm, or "
-			 "use verbs-exchange",
-			 strerror(errno));
+			 "/dev/infiniband/rdma_cm: %s; %s, or use "
+			 "verbs-exchange",
+			 strerror(errno),
+			 errno == ENOENT ? "modprobe rdma_ucm"
+					 : "let this user read and write it");
 		/* Without any device that is the thing to say. */
 		if (verbs_probe_devices((char[160]){""}, 160) != KVR_OK)
 			return verbs_probe_devices(reason, bytes);
@@ -324,6 +326,7 @@ const struct kvr_transport_ops kvr_verbs_transport = {
 	.unordered = true,
 	.between_processes = true,
 	.sees_death = true,
+	.asks_secret = true,
 	.probe = verbs_probe,
 	.open = verbs_open,
 	.close = verbs_close,
@@ -352,6 +355,7 @@ const struct kvr_transport_ops kvr_verbs_exchange_transport = {
 	.unordered = true,
 	.between_processes = true,
 	.sees_death = false,
+	.asks_secret = true,
 	.probe = verbs_probe_devices,
 	.open = verbs_exchange_transport_open,
 	.close = verbs_close,

@@ -189,6 +189,57 @@ static void connect_with_a_difference_is_refused_on_both_sides(void **state)
 	}
 }
 
+/* Neither an answer nor the end of a wait: both say that it is the secret. */
+static void connect_with_another_secret_is_refused_on_both_sides(void **state)
+{
+	enum kvr_status in, out;
+	struct pair pair;
+
+	(void)state;
+	if (!pair_ops->asks_secret)
+		skip();
+	for (int i = 0; i < 3; i++) {
+		pair_init(&pair, 1, 2, 64, 64);
+		pair.in_config.secret = "barley";
+		pair.in_config.secret_bytes = 6;
+		if (i == 1) {
+			pair.out_config.secret = "rye";
+			pair.out_config.secret_bytes = 3;
+		} else if (i == 2) {
+			pair.out_config.secret = "barley";
+			pair.out_config.secret_bytes = 6;
+			pair.out_config.entropy[31] ^= 1;
+		}
+		pair_open(&pair);
+		pair_introduce(&pair);
+		pair_connect(&pair, &in, &out);
+		assert_int_equal(in, KVR_ERR_MISMATCH);
+		assert_int_equal(out, KVR_ERR_MISMATCH);
+		assert_non_null(strstr(pair.lines, "rank 1: rank 0 refused: "
+						   "the secret"));
+		assert_non_null(strstr(pair.lines, "rank 0: rank 1 refused: "
+						   "the secret"));
+		pair_close(&pair);
+	}
+}
+
+static void connect_with_the_same_secret_succeeds(void **state)
+{
+	enum kvr_status in, out;
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, 1, 2, 64, 64);
+	pair.in_config.secret = pair.out_config.secret = "barley";
+	pair.in_config.secret_bytes = pair.out_config.secret_bytes = 6;
+	pair_open(&pair);
+	pair_introduce(&pair);
+	pair_connect(&pair, &in, &out);
+	assert_int_equal(in, KVR_OK);
+	assert_int_equal(out, KVR_OK);
+	pair_close(&pair);
+}
+
 /* Even when who noticed first has left since. */
 static void connect_refused_by_a_peer_that_left_is_a_mismatch(void **state)
 {
@@ -428,6 +479,9 @@ int suite_connect(void)
 		cmocka_unit_test(open_of_impossible_sizes_is_invalid),
 		cmocka_unit_test(
 			connect_with_a_difference_is_refused_on_both_sides),
+		cmocka_unit_test(
+			connect_with_another_secret_is_refused_on_both_sides),
+		cmocka_unit_test(connect_with_the_same_secret_succeeds),
 		cmocka_unit_test(
 			connect_refused_by_a_peer_that_left_is_a_mismatch),
 		cmocka_unit_test(connect_of_two_receivers_is_refused),
