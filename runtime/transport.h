@@ -131,7 +131,8 @@ struct kvr_transport_ops {
 
 	/*
 	 * Frees everything; the peer's poll reports PEER_LOST unless BYE was
-	 * signalled, which is the caller's affair. Never blocks.
+	 * signalled, which is the caller's affair. What was signalled arrives
+	 * even if the peer has not polled for long. Never blocks.
 	 */
 	void (*endpoint_close)(struct kvr_endpoint *endpoint);
 

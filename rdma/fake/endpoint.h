@@ -9,7 +9,9 @@
 #include "rdma/fake/fake.h"
 
 #define FAKE_SIGNALS 64
-#define FAKE_INBOX 256
+#define FAKE_INBOX 512
+/* Of these for all that a peer has still queued when it closes. */
+#define FAKE_FAREWELL 256
 
 enum fake_kind { FAKE_SIGNAL, FAKE_DESCRIBE, FAKE_WRITE };
 

@@ -35,7 +35,7 @@ struct kvr_fake_script {
 	 */
 	bool reorder;
 
-	/* Outstanding writes before AGAIN; 0: 64. Signals have their own. */
+	/* Outstanding writes before AGAIN, <= 192; 0: 64. Not the signals. */
 	uint32_t queue_depth;
 
 	/* Everything into and out of this rank takes `slow_factor` longer. */

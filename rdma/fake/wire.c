@@ -192,20 +192,21 @@ static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 bool fake_can_deliver(const struct fake_endpoint *from)
 {
 	return from && from->peer && !from->stopped && from->queue &&
-	       from->peer->inbox_count < FAKE_INBOX;
+	       from->peer->inbox_count < FAKE_INBOX - FAKE_FAREWELL;
 }
 
 void fake_deliver(struct fake_endpoint *from, bool hurry)
 {
+	uint32_t room = FAKE_INBOX - (hurry ? 0 : FAKE_FAREWELL);
 	uint64_t now = UINT64_MAX;
 	struct fake_item **link;
 	bool any = false;
 
-	if (!fake_can_deliver(from))
+	if (!from || !from->peer || from->stopped)
 		return;
 	if (!hurry)
 		now = fake_now(from);
-	while (from->peer->inbox_count < FAKE_INBOX &&
+	while (from->peer->inbox_count < room &&
 	       (link = choose(from, now)) != NULL) {
 		struct fake_item *item = unlink_item(from, link);
 

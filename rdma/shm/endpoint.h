@@ -89,6 +89,9 @@ void shm_layout_init(const struct kvr_endpoint_config *config,
 #define SHM_QUEUE 128  /* all kinds */
 #define SHM_SIGNALS 32 /* of these, for signals only */
 
+_Static_assert(SHM_QUEUE <= SHM_RING_ENTRIES - SHM_RING_ROOM,
+	       "a farewell has room");
+
 struct shm_item {
 	uint32_t imm;
 	bool is_write;
@@ -126,6 +129,13 @@ enum shm_progress shm_queue_run(struct shm_queue *queue,
 /* What shm_queue_run would find, without doing any of it. */
 enum shm_progress shm_queue_state(const struct shm_queue *queue,
 				  const struct shm_producer *producer);
+
+/*
+ * Before closing: what needs no more bytes goes into the rest of the ring,
+ * SHM_RING_ROOM and beyond. The end of the connection wakes the consumer.
+ */
+void shm_queue_farewell(struct shm_queue *queue, struct shm_producer *producer);
+
 size_t shm_queue_pop_sent(struct shm_queue *queue, struct kvr_event *events,
 			  size_t max);
 

@@ -29,7 +29,7 @@ enum shm_progress shm_queue_state(const struct shm_queue *queue,
 	used = shm_producer_used(producer);
 	if (used > SHM_RING_ENTRIES)
 		return SHM_CORRUPT;
-	return used == SHM_RING_ENTRIES ? SHM_FULL : SHM_MORE;
+	return used >= SHM_RING_ROOM ? SHM_FULL : SHM_MORE;
 }
 
 static void finish(struct shm_queue *queue)
@@ -80,6 +80,16 @@ enum shm_progress shm_queue_run(struct shm_queue *queue,
 		state = shm_queue_state(queue, producer);
 	}
 	return state;
+}
+
+void shm_queue_farewell(struct shm_queue *queue, struct shm_producer *producer)
+{
+	while (queue->count > 0 && queue->items[queue->first].left == 0 &&
+	       shm_producer_used(producer) < SHM_RING_ENTRIES) {
+		(void)shm_producer_push(producer,
+					queue->items[queue->first].imm);
+		finish(queue);
+	}
 }
 
 size_t shm_queue_pop_sent(struct shm_queue *queue, struct kvr_event *events,

@@ -19,6 +19,12 @@
 
 #define SHM_RING_ENTRIES 1024u
 
+/*
+ * What a producer fills. The rest is for its farewell: all that it still has
+ * queued when it closes finds room, whether the consumer reads or not.
+ */
+#define SHM_RING_ROOM (SHM_RING_ENTRIES - 128u)
+
 struct shm_ring {
 	_Alignas(64) _Atomic uint32_t head;    /* the producer's */
 	_Alignas(64) _Atomic uint32_t tail;    /* the consumer's */
@@ -101,12 +107,12 @@ static inline bool shm_consumer_arm(struct shm_consumer *consumer)
 	return false;
 }
 
-/* True when the ring stayed full: the next advance rings. */
+/* True when no room came free: the next advance rings. */
 static inline bool shm_producer_starve(struct shm_producer *producer)
 {
 	/* Pairs with the load of starved in shm_consumer_advance. */
 	atomic_store(&producer->ring->starved, 1);
-	if (shm_producer_used(producer) == SHM_RING_ENTRIES)
+	if (shm_producer_used(producer) >= SHM_RING_ROOM)
 		return true;
 	atomic_store(&producer->ring->starved, 0);
 	return false;

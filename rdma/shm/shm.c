@@ -167,11 +167,10 @@ static void wake_peer(struct shm_endpoint *e)
 static void shm_endpoint_close(struct kvr_endpoint *base)
 {
 	struct shm_endpoint *e = shm_endpoint(base);
-	bool wake;
 
 	/* Signals posted last must arrive; writes need their SENT first. */
 	if (e->connected && !e->gone && e->owner == getpid()) {
-		shm_queue_run(&e->queue, &e->producer, 0, &wake);
+		shm_queue_farewell(&e->queue, &e->producer);
 		/* For the peer, even if a forked child keeps a copy. */
 		shutdown(e->socket_fd, SHUT_RDWR);
 	}

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rdma/fake/fake.h"
+#include "rdma/fake/endpoint.h"
 #include "tests/conformance/transport/pair.h"
 
 static uint64_t virtual_ns;
@@ -255,6 +255,27 @@ static void queue_depth_bounds_the_writes_and_not_the_signals(void **state)
 	pair_free(pair);
 }
 
+/* A BYE behind all that a peer which does not poll has room for. */
+static void close_with_a_full_inbox_delivers_what_is_queued(void **state)
+{
+	struct pair *pair = pair_new(1, 4, 4096, 64);
+	uint32_t posted = 0;
+
+	(void)state;
+	while (pair->ops->signal(pair->out, posted) == KVR_OK) {
+		posted++;
+		pair_poll_out(pair);
+	}
+	assert_true(posted > FAKE_SIGNALS);
+	pair->ops->endpoint_close(pair->out);
+	pair->out = NULL;
+	pair_await_in(pair, KVR_ERR_PEER_LOST);
+	assert_int_equal(pair->at_in.imm_count, posted);
+	for (uint32_t i = 0; i < posted; i++)
+		assert_int_equal(pair->at_in.imms[i], i);
+	pair_free(pair);
+}
+
 static void kill_is_lost_to_the_peer_after_what_arrived(void **state)
 {
 	struct kvr_fake_script script = script_of(1);
@@ -336,6 +357,8 @@ int main(void)
 		cmocka_unit_test(reorder_keeps_blocks_of_one_slot_apart),
 		cmocka_unit_test(
 			queue_depth_bounds_the_writes_and_not_the_signals),
+		cmocka_unit_test(
+			close_with_a_full_inbox_delivers_what_is_queued),
 		cmocka_unit_test(kill_is_lost_to_the_peer_after_what_arrived),
 		cmocka_unit_test(freeze_is_silence_and_not_loss),
 		cmocka_unit_test(kill_spares_the_next_generation),

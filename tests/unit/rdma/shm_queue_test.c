@@ -93,18 +93,40 @@ static void ring_that_is_full_stops_the_queue_and_goes_on(void **state)
 	bool wake;
 
 	(void)state;
-	for (uint32_t i = 0; i < SHM_RING_ENTRIES; i++) {
+	for (uint32_t i = 0; i < SHM_RING_ROOM; i++) {
 		assert_true(post_signal(f, i));
 		shm_queue_run(&f->queue, &f->producer, 0, &wake);
 	}
-	assert_true(post_signal(f, SHM_RING_ENTRIES));
+	assert_true(post_signal(f, SHM_RING_ROOM));
 	assert_int_equal(shm_queue_run(&f->queue, &f->producer, 0, &wake),
 			 SHM_FULL);
 	assert_int_equal(f->queue.count, 1);
 	assert_int_equal(take(f), 0);
 	assert_int_equal(shm_queue_run(&f->queue, &f->producer, 0, &wake),
 			 SHM_IDLE);
-	for (uint32_t i = 1; i <= SHM_RING_ENTRIES; i++)
+	for (uint32_t i = 1; i <= SHM_RING_ROOM; i++)
+		assert_int_equal(take(f), i);
+	free(f);
+}
+
+/* A BYE behind a full ring arrives although nobody reads any more. */
+static void farewell_to_a_full_ring_arrives(void **state)
+{
+	struct fixture *f = fixture_new(0);
+	bool wake;
+
+	(void)state;
+	for (uint32_t i = 0; i < SHM_RING_ROOM; i++) {
+		assert_true(post_signal(f, i));
+		shm_queue_run(&f->queue, &f->producer, 0, &wake);
+	}
+	for (uint32_t i = 0; i < SHM_QUEUE; i++)
+		assert_true(post_signal(f, SHM_RING_ROOM + i));
+	assert_int_equal(shm_queue_run(&f->queue, &f->producer, 0, &wake),
+			 SHM_FULL);
+	shm_queue_farewell(&f->queue, &f->producer);
+	assert_int_equal(f->queue.count, 0);
+	for (uint32_t i = 0; i < SHM_RING_ROOM + SHM_QUEUE; i++)
 		assert_int_equal(take(f), i);
 	free(f);
 }
@@ -220,7 +242,7 @@ static void advance_wakes_only_who_starves_and_once(void **state)
 
 	(void)state;
 	assert_false(shm_producer_starve(&f->producer)); /* there is room */
-	for (uint32_t i = 0; i < SHM_RING_ENTRIES; i++)
+	for (uint32_t i = 0; i < SHM_RING_ROOM; i++)
 		shm_producer_push(&f->producer, i);
 	assert_false(shm_consumer_advance(&f->consumer, 1));
 	shm_producer_push(&f->producer, 0);
@@ -294,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ring_index_that_wraps_keeps_order),
 		cmocka_unit_test(ring_that_is_full_stops_the_queue_and_goes_on),
+		cmocka_unit_test(farewell_to_a_full_ring_arrives),
 		cmocka_unit_test(ring_with_impossible_index_is_corrupt),
 		cmocka_unit_test(queue_with_a_budget_copies_no_more),
 		cmocka_unit_test(
