@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "tests/support/ranks.h"
 
@@ -60,6 +61,8 @@ static void attend(struct rank *rank)
 	desc.q_ranges = desc.kv_ranges = &range;
 	desc.q_range_count = desc.kv_range_count = 1;
 	CHECK_STATUS(kvr_plan_create(rank->ring, &desc, &plan), KVR_OK);
+	/* The lie must find nobody still agreeing on the plan. */
+	pthread_barrier_wait(rank->arg);
 	if (rank->rank == 1) {
 		lie(rank);
 	} else {
@@ -72,13 +75,17 @@ static void attend(struct rank *rank)
 
 static void attention_block_of_wrong_size_is_not_believed(void **state)
 {
+	pthread_barrier_t agreed;
 	struct ranks ranks;
 
 	(void)state;
 	ranks_init(&ranks, RANKS);
 	ranks.transport = "shm";
 	ranks.body = attend;
+	ranks.arg = &agreed;
+	pthread_barrier_init(&agreed, NULL, RANKS);
 	ranks_run(&ranks);
+	pthread_barrier_destroy(&agreed);
 }
 
 int main(void)
