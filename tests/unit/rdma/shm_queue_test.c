@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -254,11 +255,13 @@ static void advance_wakes_only_who_starves_and_once(void **state)
 
 /* ---------------------------------------------------------- both at once */
 
+/* So many, or what a busy machine does in so much time. */
 #define RACES 50000u
+#define RACE_SECONDS 5
 
 struct race {
 	struct fixture *fixture;
-	_Atomic bool rung;
+	_Atomic bool rung, over;
 	_Atomic uint32_t taken;
 };
 
@@ -270,6 +273,8 @@ static void *push_all(void *arg)
 		for (uint32_t n = 0; atomic_load(&race->taken) != i; n++)
 			if (n > 1000)
 				sched_yield();
+		if (atomic_load(&race->over))
+			break;
 		if (shm_producer_push(&race->fixture->producer, i))
 			atomic_store(&race->rung, true);
 	}
@@ -291,11 +296,12 @@ static bool sleep_well(struct race *race)
 static void arm_amid_pushes_loses_no_wake_up(void **state)
 {
 	struct race race = {.fixture = fixture_new(0)};
+	time_t end = time(NULL) + RACE_SECONDS;
 	pthread_t thread;
 
 	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, push_all, &race), 0);
-	for (uint32_t i = 0; i < RACES; i++) {
+	for (uint32_t i = 0; i < RACES && !race.over; i++) {
 		/* About as long as the push takes to come, or not quite. */
 		for (volatile uint32_t wait = i % 256; wait > 0; wait--)
 			;
@@ -305,6 +311,7 @@ static void arm_amid_pushes_loses_no_wake_up(void **state)
 			    !sleep_well(&race))
 				fail_msg("wake-up %u was lost", i);
 		assert_int_equal(take(race.fixture), i);
+		atomic_store(&race.over, time(NULL) > end);
 		atomic_store(&race.taken, i + 1);
 	}
 	pthread_join(thread, NULL);
