@@ -245,8 +245,9 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 		return KVR_ERR_FORKED;
 	if (!may_wait && !ring->context->thread.running)
 		(void)kvr_progress_step(ring);
-	pthread_mutex_lock(&ring->lock);
+	/* Progress may hold the lock for long: waiting for it counts. */
 	asked_ns = kvr_clock_ns();
+	pthread_mutex_lock(&ring->lock);
 	status = pass->open ? wait_block(pass, lane, asked_ns, may_wait, &taken)
 			    : KVR_ERR_STATE;
 	if (status == KVR_OK) {
