@@ -13,6 +13,7 @@ struct rank {
 	uint32_t number;
 	struct rank_report *report;
 	struct shard shard;
+	struct kvr_bootstrap bootstrap;
 	struct kvr_context *context;
 	struct kvr_ring *ring;
 	struct kvr_plan *plan;
@@ -150,7 +151,6 @@ static bool open_ring(struct rank *r)
 {
 	const struct attention_options *o = r->job->options;
 	struct kvr_context_options context;
-	struct kvr_bootstrap bootstrap;
 	struct kvr_ring_options ring;
 
 	kvr_context_options_init(&context);
@@ -167,9 +167,10 @@ static bool open_ring(struct rank *r)
 		ring.wait_timeout_ms = ring.peer_timeout_ms;
 	return check(r, kvr_context_open(&context, &r->context),
 		     "opening the library") &&
-	       check(r, kvr_bootstrap_from_environment(&bootstrap),
+	       check(r, kvr_bootstrap_from_environment(&r->bootstrap),
 		     "finding the other ranks") &&
-	       check(r, kvr_ring_open(r->context, &bootstrap, &ring, &r->ring),
+	       check(r,
+		     kvr_ring_open(r->context, &r->bootstrap, &ring, &r->ring),
 		     "joining the ring");
 }
 
@@ -254,6 +255,30 @@ static uint64_t pss_bytes(void)
 	return kib * 1024;
 }
 
+/* Until all ranks are here. One that fails is no reason to wait, or to fail. */
+static void meet(struct rank *r)
+{
+	uint8_t here = 0, all[LAUNCH_RANKS_MAX];
+
+	if (r->bootstrap.allgather &&
+	    r->bootstrap.allgather(r->bootstrap.arg, &here, sizeof(here), all))
+		return;
+}
+
+/*
+ * Everything is mapped and touched now: this is the peak. And nobody has left
+ * or still computes, which would change what the slots of two cost either.
+ */
+static uint64_t peak_bytes(struct rank *r)
+{
+	uint64_t bytes;
+
+	meet(r);
+	bytes = pss_bytes();
+	meet(r);
+	return bytes;
+}
+
 static bool report_steps(struct rank *r, const struct kvr_pass *pass)
 {
 	uint32_t n = r->job->options->n, i;
@@ -296,8 +321,7 @@ static bool report(struct rank *r)
 	struct rank_report *report = r->report;
 	struct kvr_ring_stats stats;
 
-	/* Everything is mapped and touched now: this is the peak. */
-	report->pss_bytes = pss_bytes();
+	report->pss_bytes = peak_bytes(r);
 	report->tokens = r->shard.tokens;
 	kvr_ring_stats_init(&stats);
 	if (!check(r, kvr_ring_get_stats(r->ring, &stats),

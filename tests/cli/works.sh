@@ -91,6 +91,23 @@ works attention a.st -o out.st -n 3
 [ "$(grep -cE '^ +[0-2] +3 .*[#.]' <<<"$printed")" -eq 3 ] || die "$printed"
 ! grep -qw verified <<<"$printed" || die "verified what was not"
 
+# Peak PSS: q and out, 8 MiB each, a block and two slots, 16 MiB each (the
+# slots of two ranks, mapped by both), and the accumulator in f32; with what a
+# process has anyway, not much more; and the same for each rank and run, though
+# rank 0 has done its half long before rank 1.
+works random large.st --tokens 512 --q-heads 32 --head-dim 256
+for run in 1 2; do
+	works attention large.st -o large-out.st -n 2 --causal --threads 1 \
+		--json
+	python3 -c '
+import json, sys
+mib = [r["pss_bytes"] / 2**20 for r in json.load(sys.stdin)["ranks"]]
+print(mib)
+assert 72 <= min(mib) and max(mib) <= 88 and max(mib) - min(mib) < 2, mib
+' <<<"$printed" || die "peak PSS of run $run"
+done
+rm large.st large-out.st
+
 # Two runs at once in one directory, also into one file: a whole one stays.
 expected=$(sum out.st)
 for i in 1 2 3 4; do
