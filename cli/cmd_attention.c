@@ -100,7 +100,8 @@ static int size_slots(struct attention_job *job)
 			job->slot_bytes = bytes;
 	}
 	bytes = (job->slot_bytes + KVR_CHUNKS_MAX - 1) / KVR_CHUNKS_MAX;
-	if (bytes <= o->chunk_bytes)
+	/* One rank sends nothing. */
+	if (bytes <= o->chunk_bytes || o->n == 1)
 		return CLI_OK;
 	say_error("--chunk: %" PRIu64 " bytes cut a block of %zu into more "
 		  "than %d pieces; use at least %zu",

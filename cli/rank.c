@@ -160,7 +160,8 @@ static bool open_ring(struct rank *r)
 	kvr_ring_options_init(&ring);
 	ring.transport = o->transport;
 	ring.slots = o->slots;
-	ring.chunk_bytes = o->chunk_bytes;
+	/* One rank sends nothing, and no limit on chunks is in its way. */
+	ring.chunk_bytes = o->n == 1 ? r->job->slot_bytes : o->chunk_bytes;
 	ring.lane[0].slot_bytes = r->job->slot_bytes;
 	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
 	if (ring.wait_timeout_ms < ring.peer_timeout_ms)

@@ -27,6 +27,13 @@ expected=d4d446d30c272b0a1a134a09014e0cfc9bb1a0a2dd6fc8bf8aba0b6fb30ec53c
 [ "$(sum a.st)" = $expected ] ||
 	die "the file of seed 5 changed: $(sum a.st)"
 
+# No chunk is needed where nothing is sent.
+works random d.st --tokens 2000 --q-heads 1 --head-dim 64
+fails 2 "--chunk: 1 bytes cut a block of [0-9]+ into more" \
+	attention d.st -o out.st -n 2 --chunk 1
+verifies d.st -o out.st -n 1 --chunk 1 --slots 1
+rm d.st
+
 for n in 1 2 3 5; do
 	verifies a.st -o out.st -n $n
 	verifies a.st -o out.st -n $n --causal --partition zigzag
