@@ -253,8 +253,7 @@ static int print_result(const struct attention_result *result)
 			    terminal_width());
 	if (ok && !fflush(stdout) && !ferror(stdout))
 		return CLI_OK;
-	say_error("standard output: cannot be written: %s; check where it goes",
-		  strerror(errno));
+	say_output_error();
 	return CLI_FAILED;
 }
 

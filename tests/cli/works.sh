@@ -133,5 +133,7 @@ rm out.st
 status=0
 "$kvring" attention a.st -o out.st -n 2 >/dev/full 2>err || status=$?
 [ $status -eq 1 ] || die "a full standard output exited with $status"
-grep -q "^kvring: standard output: cannot be written" err || die "$(cat err)"
+grep -q "^kvring: standard output: cannot be written: No " err ||
+	die "$(cat err)"
+[ "$(wc -l <err)" -eq 1 ] || die "said twice: $(cat err)"
 [ ! -e out.st ] || die "an output in spite of it"
