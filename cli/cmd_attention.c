@@ -12,6 +12,7 @@
 #include "cli/attention.h"
 #include "cli/attention_options.h"
 #include "cli/command.h"
+#include "cli/memory.h"
 #include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/table.h"
@@ -107,6 +108,44 @@ static int size_slots(struct attention_job *job)
 		  "than %d pieces; use at least %zu",
 		  o->chunk_bytes, job->slot_bytes, KVR_CHUNKS_MAX, bytes);
 	return CLI_USAGE;
+}
+
+/* A block and the slots for others', partial results, and results. */
+static uint64_t needed_bytes(const struct attention_job *job)
+{
+	const struct attention_options *o = job->options;
+	const struct attention_input *in = job->input;
+	size_t element = kvr_dtype_bytes(o->f32_output ? KVR_F32 : in->dtype);
+	uint64_t row =
+		in->value_dim * (element + sizeof(float)) + sizeof(float);
+	uint64_t slots = o->n > 1 ? o->slots : 0;
+
+	return o->n * (slots + 1) * job->slot_bytes +
+	       in->tokens * in->q_heads * row;
+}
+
+/*
+ * What would not fit is refused before the kernel has to kill somebody. The
+ * slots of a whole ring do not depend on n, but one rank needs none.
+ */
+static bool fits(const struct attention_job *job)
+{
+	const struct attention_options *o = job->options;
+	uint64_t bytes = needed_bytes(job);
+	struct memory_room room;
+	char need[24], have[24];
+
+	if (!memory_room("", &room) || bytes <= room.bytes)
+		return true;
+	table_bytes(bytes, need, sizeof(need));
+	table_bytes(room.bytes, have, sizeof(have));
+	say_error("memory: %u rank%s need at least %s for blocks, slots and "
+		  "results, and %s are %s; use %s%sfewer tokens or more "
+		  "memory; a smaller --chunk does not help",
+		  o->n, o->n == 1 ? "" : "s", need, have, room.of,
+		  o->slots > (o->n > 2 ? 2 : 1) ? "fewer --slots, " : "",
+		  o->n > 1 ? "fewer ranks (-n 1 needs no slots), " : "");
+	return false;
 }
 
 static size_t shared_bytes(uint32_t n)
@@ -345,6 +384,8 @@ static int attend(const struct attention_options *o,
 	code = size_slots(&job);
 	if (code != CLI_OK)
 		return code;
+	if (!fits(&job))
+		return CLI_FAILED;
 	if (!signals_block(&why) ||
 	    !attention_output_open(o, input, &output, &why)) {
 		complaint_print(&why);

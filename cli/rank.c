@@ -75,9 +75,12 @@ static bool check(struct rank *r, enum kvr_status status, const char *what)
 		detail = r->log;
 	}
 	/* The library's advice is for programs; the log has better. */
-	snprintf(report->text, sizeof(report->text), "%s: %s: %s", what,
+	snprintf(report->text, sizeof(report->text), "%s: %s: %s%s", what,
 		 kvr_status_name(status),
-		 *detail ? detail : kvr_status_text(status));
+		 *detail ? detail : kvr_status_text(status),
+		 status == KVR_ERR_NO_MEMORY
+			 ? "; free memory, or use fewer --slots or tokens"
+			 : "");
 	return false;
 }
 

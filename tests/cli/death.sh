@@ -53,6 +53,13 @@ ends() { # code, seconds, pattern, [--, file...]
 
 begin
 sleep 0.5
+# Short of memory, the kernel takes a rank before the command.
+for ((rank = 0; rank < n; rank++)); do
+	score=$(<"/proc/$(rank_pid $command $rank)/oom_score_adj")
+	[ "$score" -eq 1000 ] || die "rank $rank has the score $score"
+done
+score=$(<"/proc/$command/oom_score_adj")
+[ "$score" -eq "$(</proc/$$/oom_score_adj)" ] || die "the command has $score"
 kill -KILL "$(rank_pid $command 1)"
 wait_for_end
 others_lost 1
