@@ -142,6 +142,12 @@ struct attention_job {
 /* Threads of each of so many ranks, on processors that they share. */
 uint32_t attention_threads(uint32_t ranks);
 
+/*
+ * Do the ranks that begin here fit into memory? What would not is refused
+ * before the kernel has to kill somebody.
+ */
+bool attention_fits(const struct attention_job *job, struct complaint *why);
+
 /* slot_bytes of a job of n ranks. False: *usage says whose fault it is. */
 bool attention_size_slots(struct attention_job *job, bool *usage,
 			  struct complaint *why);

@@ -278,8 +278,7 @@ static int print_result(const struct attention_result *result)
 			    terminal_width());
 	if (ok && !fflush(stdout) && !ferror(stdout))
 		return CLI_OK;
-	say_error("standard output: cannot be written: %s; check where it goes",
-		  strerror(errno));
+	say_output_error();
 	return CLI_FAILED;
 }
 
@@ -377,6 +376,8 @@ static int prepare(struct attention_job *job, struct attention_output *output,
 	describe(job);
 	if (job->n > 0 && !attention_size_slots(job, &usage, why))
 		return usage ? CLI_USAGE : CLI_FAILED;
+	if (job->n > 0 && !attention_fits(job, why))
+		return CLI_FAILED;
 	output->dtype = attention_output_dtype(o, job->input);
 	if (place_has_root(job->place) &&
 	    !attention_output_open(o, job->input, output, why))

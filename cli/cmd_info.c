@@ -226,6 +226,6 @@ int cmd_info(int argc, char **argv)
 		print_text(&m);
 	if (ok && !fflush(stdout) && !ferror(stdout))
 		return CLI_OK;
-	say_error("standard output: cannot be written; check where it goes");
+	say_output_error();
 	return CLI_FAILED;
 }

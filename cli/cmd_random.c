@@ -230,7 +230,8 @@ int cmd_random(int argc, char **argv)
 		"Writes a safetensors file of close to normal random q, k and v"
 		" for 'kvring attention'. The same options give the same bytes "
 		"on every machine.\v"
-		"Exit status: 0 done, 1 failed, 2 wrong usage.",
+		"Exit status: 0 done, 1 failed, 2 wrong usage, 128 plus the "
+		"number of the signal when interrupted (130 by Ctrl-C).",
 		0,
 		0,
 		0};

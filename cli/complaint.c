@@ -2,8 +2,10 @@
 #include "cli/complaint.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 bool complain(struct complaint *why, const char *format, ...)
 {
@@ -34,4 +36,15 @@ void say_error(const char *format, ...)
 		if (iscntrl((unsigned char)*at))
 			*at = '?';
 	fprintf(stderr, "kvring: %s\n", line);
+}
+
+void say_output_error(void)
+{
+	static bool said;
+
+	if (!said)
+		say_error("standard output: cannot be written: %s; check where "
+			  "it goes",
+			  strerror(errno));
+	said = true;
 }

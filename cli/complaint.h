@@ -26,4 +26,7 @@ void complaint_print(const struct complaint *why);
 /* The same for a line made on the spot. */
 __attribute__((format(printf, 1, 2))) void say_error(const char *format, ...);
 
+/* That standard output did not take everything; errno says why. Once. */
+void say_output_error(void);
+
 #endif

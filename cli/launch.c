@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli/gather.h"
+#include "cli/memory.h"
 #include "cli/signals.h"
 
 #define TICK_MS 100
@@ -95,6 +96,9 @@ _Noreturn static void child(struct launcher *l, uint32_t index, int fd,
 	/* Also our copies of the other ranks' ends. */
 	gather_close(l->gather);
 	set_signals(l->job);
+	/* Ours alone: a program may think otherwise of itself. */
+	if (!l->job->program)
+		memory_volunteer();
 	set_environment(l->job, rank, fd);
 	exit(l->job->rank(l->job->arg, rank));
 }

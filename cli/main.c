@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "kvring/kvring.h"
@@ -126,6 +127,15 @@ static char *documentation(void)
 	return text;
 }
 
+/* What argp printed is still in the buffer, and exit would not tell. */
+static void close_output(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return;
+	say_output_error();
+	_exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv)
 {
 	struct rest rest = {.command = NULL};
@@ -135,6 +145,7 @@ int main(int argc, char **argv)
 
 	/* How to draw; numbers keep their point. */
 	setlocale(LC_CTYPE, "");
+	atexit(close_output);
 	argp_err_exit_status = CLI_USAGE;
 	argp_program_version_hook = print_version;
 	argp.doc = text;

@@ -56,9 +56,12 @@ bool rank_check(struct rank *r, enum kvr_status status, const char *what)
 		detail = r->log;
 	}
 	/* The library's advice is for programs; the log has better. */
-	snprintf(report->text, sizeof(report->text), "%s: %s: %s", what,
+	snprintf(report->text, sizeof(report->text), "%s: %s: %s%s", what,
 		 kvr_status_name(status),
-		 *detail ? detail : kvr_status_text(status));
+		 *detail ? detail : kvr_status_text(status),
+		 status == KVR_ERR_NO_MEMORY
+			 ? "; free memory, or use fewer --slots or tokens"
+			 : "");
 	return false;
 }
 
@@ -137,7 +140,8 @@ static bool open_ring(struct rank *r)
 	kvr_ring_options_init(&ring);
 	ring.transport = o->transport;
 	ring.slots = o->slots;
-	ring.chunk_bytes = o->chunk_bytes;
+	/* One rank sends nothing, and no limit on chunks is in its way. */
+	ring.chunk_bytes = r->job->n == 1 ? r->job->slot_bytes : o->chunk_bytes;
 	ring.lane[0].slot_bytes = r->job->slot_bytes;
 	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
 	if (ring.wait_timeout_ms < ring.peer_timeout_ms)
@@ -213,6 +217,30 @@ static uint64_t pss_bytes(void)
 	return kib * 1024;
 }
 
+/* Until all ranks are here. One that fails is no reason to wait, or to fail. */
+static void await_all(struct rank *r)
+{
+	uint8_t here = 0, all[LAUNCH_RANKS_MAX];
+
+	if (r->bootstrap.n <= LAUNCH_RANKS_MAX && r->bootstrap.allgather &&
+	    r->bootstrap.allgather(r->bootstrap.arg, &here, sizeof(here), all))
+		return;
+}
+
+/*
+ * Everything is mapped and touched now: this is the peak. And nobody has left
+ * or still computes, which would change what the slots of two cost either.
+ */
+static uint64_t peak_bytes(struct rank *r)
+{
+	uint64_t bytes;
+
+	await_all(r);
+	bytes = pss_bytes();
+	await_all(r);
+	return bytes;
+}
+
 static bool report_steps(struct rank *r, const struct kvr_pass *pass)
 {
 	uint32_t n = r->job->n, i;
@@ -255,8 +283,7 @@ static bool report(struct rank *r)
 	struct rank_report *report = r->report;
 	struct kvr_ring_stats stats;
 
-	/* Everything is mapped and touched now: this is the peak. */
-	report->pss_bytes = pss_bytes();
+	report->pss_bytes = peak_bytes(r);
 	report->tokens = r->shard.tokens;
 	kvr_ring_stats_init(&stats);
 	if (!rank_check(r, kvr_ring_get_stats(r->ring, &stats),

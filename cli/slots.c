@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "cli/attention.h"
+#include "cli/memory.h"
+#include "cli/table.h"
 
 /* Results go through the slots, too, where rank 0 collects them. */
 #define COLLECTING_BYTES ((size_t)1 << 20)
@@ -56,13 +58,50 @@ bool attention_size_slots(struct attention_job *job, bool *usage,
 	    job->slot_bytes < COLLECTING_BYTES)
 		job->slot_bytes = COLLECTING_BYTES;
 	bytes = (job->slot_bytes + KVR_CHUNKS_MAX - 1) / KVR_CHUNKS_MAX;
-	if (bytes <= o->chunk_bytes)
+	/* One rank sends nothing. */
+	if (bytes <= o->chunk_bytes || job->n == 1)
 		return true;
 	*usage = true;
 	return complain(why,
 			"--chunk: %" PRIu64 " bytes cut a block of %zu into "
 			"more than %d pieces; use at least %zu",
 			o->chunk_bytes, job->slot_bytes, KVR_CHUNKS_MAX, bytes);
+}
+
+/* Blocks and slots of our ranks, partial results, and results. */
+static uint64_t needed_bytes(const struct attention_job *job, uint32_t ranks)
+{
+	const struct attention_options *o = job->options;
+	const struct attention_input *in = job->input;
+	size_t element = kvr_dtype_bytes(o->f32_output ? KVR_F32 : in->dtype);
+	uint64_t row =
+		in->value_dim * (element + sizeof(float)) + sizeof(float);
+	uint64_t slots = job->n > 1 ? o->slots : 0;
+
+	return ranks * (slots + 1) * job->slot_bytes +
+	       in->tokens * in->q_heads * row * ranks / job->n;
+}
+
+bool attention_fits(const struct attention_job *job, struct complaint *why)
+{
+	const struct attention_options *o = job->options;
+	const uint32_t ranks = job->place->count;
+	uint64_t bytes = needed_bytes(job, ranks);
+	struct memory_room room;
+	char need[24], have[24];
+
+	if (!memory_room("", &room) || bytes <= room.bytes)
+		return true;
+	table_bytes(bytes, need, sizeof(need));
+	table_bytes(room.bytes, have, sizeof(have));
+	return complain(
+		why,
+		"memory: %u rank%s need at least %s for blocks, slots and "
+		"results, and %s are %s; use %s%sfewer tokens or more "
+		"memory; a smaller --chunk does not help",
+		ranks, ranks == 1 ? "" : "s", need, have, room.of,
+		o->slots > (job->n > 2 ? 2 : 1) ? "fewer --slots, " : "",
+		job->n > 1 ? "fewer ranks (-n 1 needs no slots), " : "");
 }
 
 uint32_t attention_threads(uint32_t ranks)

@@ -8,9 +8,9 @@
 # Job control: without it a background command ignores SIGINT.
 set -m
 
-# Some seconds of work.
+# So much work that no run is through before it is struck.
 n=16
-works random in.st --tokens 32000 --q-heads 4 --kv-heads 2 --head-dim 64
+works random in.st --tokens 64000 --q-heads 4 --kv-heads 2 --head-dim 64
 
 # Starts an attention in the background, as process $command, and waits for
 # its ranks.
@@ -53,17 +53,24 @@ ends() { # code, seconds, pattern, [--, file...]
 
 begin
 sleep 0.5
+# Short of memory, the kernel takes a rank before the command.
+for ((rank = 0; rank < n; rank++)); do
+	score=$(<"/proc/$(rank_pid $command $rank)/oom_score_adj")
+	[ "$score" -eq 1000 ] || die "rank $rank has the score $score"
+done
+score=$(<"/proc/$command/oom_score_adj")
+[ "$score" -eq "$(</proc/$$/oom_score_adj)" ] || die "the command has $score"
 kill -KILL "$(rank_pid $command 1)"
 wait_for_end
 others_lost 1
-ends 1 8 "^kvring: rank 1 was killed by SIGKILL"
+ends 1 20 "^kvring: rank 1 was killed by SIGKILL"
 
 begin
 sleep 0.5
 kill -STOP "$(rank_pid $command 2)"
 wait_for_end
 others_lost 2
-ends 1 8 "^kvring: rank 2 was stopped by SIGSTOP"
+ends 1 20 "^kvring: rank 2 was stopped by SIGSTOP"
 
 # A death ends a step under way, here one of several seconds.
 n=2
@@ -72,20 +79,20 @@ sleep 0.5
 kill -KILL "$(rank_pid $command 1)"
 wait_for_end
 others_lost 1
-ends 1 2 "^kvring: rank 1 was killed by SIGKILL"
+ends 1 5 "^kvring: rank 1 was killed by SIGKILL"
 n=16
 
 # At once, most likely before the ring stands.
 begin
 kill -SEGV "$(rank_pid $command 0)"
 wait_for_end
-ends 1 8 "^kvring: rank 0 was killed by SIGSEGV"
+ends 1 20 "^kvring: rank 0 was killed by SIGSEGV"
 
 for signal in INT TERM HUP; do
 	begin
 	kill -$signal $command
 	wait_for_end
-	ends $((128 + $(kill -l $signal))) 3 \
+	ends $((128 + $(kill -l $signal))) 8 \
 		"^kvring: interrupted by SIG$signal"
 done
 
@@ -93,7 +100,7 @@ done
 begin
 kill -INT -- -$command
 wait_for_end
-ends 130 3 "^kvring: interrupted by SIGINT"
+ends 130 8 "^kvring: interrupted by SIGINT"
 
 # Nobody is left to tidy up: the ranks end all the same.
 begin
@@ -115,7 +122,7 @@ command=$!
 sleep 0.3
 kill -INT $command
 wait_for_end
-ends 130 3 "^kvring: interrupted by SIGINT" -- small.st out.st
+ends 130 8 "^kvring: interrupted by SIGINT" -- small.st out.st
 
 # While a result is verified, which would take a minute: the ranks are gone.
 works random in2.st --tokens 6000 --q-heads 8 --head-dim 128
@@ -126,4 +133,4 @@ eventually rank_pid $command 2 >/dev/null
 eventually no_rank_2
 kill -INT $command
 wait_for_end
-ends 130 3 "^kvring: interrupted by SIGINT" -- small.st out.st in2.st
+ends 130 8 "^kvring: interrupted by SIGINT" -- small.st out.st in2.st

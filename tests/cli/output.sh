@@ -54,7 +54,7 @@ esac
 if [ "${1:-}" != sanitized ]; then
 	# Enough to start and to describe, not to hold a block.
 	ulimit -v 60000
-	fails 1 "^kvring: rank [0-9]: .*(memory|MEMORY)" \
+	fails 1 "^kvring: rank [0-9]: .*(memory: .*; free|MEMORY: .*; free memory, or use fewer --slots)" \
 		attention in.st -n 2 --threads 1 -o out.st
 fi
 rmdir directory

@@ -46,7 +46,7 @@ assert data == b"ab", data
 	# A rank that is stopped is to blame where another fails for want of it.
 	fails 147 "rank 1 was stopped by SIGSTOP" run -n 3 --timeout 0.1 -- \
 		sh -c 'case $KVRING_RANK in
-			0) sleep 1; exit 5 ;;
+			0) sleep 3; exit 5 ;;
 			1) kill -STOP $$ ;;
 		esac; exec sleep 60'
 	# It is not where it goes on, and a stop alone fails nobody.

@@ -23,7 +23,7 @@ strike() { # signal
 	delay=$((whole * RANDOM / 32768))
 	verb=killed
 	[ "$signal" = KILL ] || verb=stopped
-	"$kvring" attention in.st -o out.st -n $n --timeout 1 \
+	"$kvring" attention in.st -o out.st -n $n --timeout 3 \
 		>.out 2>.err </dev/null &
 	command=$!
 	sleep "$((delay / 1000000)).$(printf %06d $((delay % 1000000)))"

@@ -68,4 +68,21 @@ for command in "" attention random run info doctor bench; do
 	works help ${command:+"$command"}
 	grep -q "^Usage: kvring $command" <<<"$printed" || die "no usage line"
 done
+# Help that nobody can read is a failure, and one line of it.
+for command in "" attention random run info; do
+	for flag in --help --usage --version; do
+		status=0
+		"$kvring" ${command:+"$command"} $flag >/dev/full 2>.err ||
+			status=$?
+		[ $status -eq 1 ] || die "$command $flag: exit $status"
+		grep -q "^kvring: standard output: cannot be written: No " \
+			.err || die "$command $flag: $(cat .err)"
+		[ "$(wc -l <.err)" -eq 1 ] || die "said twice: $(cat .err)"
+	done
+done
+rm .err
+for command in attention random; do
+	works $command --help
+	grep -q 130 <<<"$printed" || die "$command --help: no exit of Ctrl-C"
+done
 only in.st

@@ -27,6 +27,13 @@ expected=d4d446d30c272b0a1a134a09014e0cfc9bb1a0a2dd6fc8bf8aba0b6fb30ec53c
 [ "$(sum a.st)" = $expected ] ||
 	die "the file of seed 5 changed: $(sum a.st)"
 
+# No chunk is needed where nothing is sent.
+works random d.st --tokens 2000 --q-heads 1 --head-dim 64
+fails 2 "--chunk: 1 bytes cut a block of [0-9]+ into more" \
+	attention d.st -o out.st -n 2 --chunk 1
+verifies d.st -o out.st -n 1 --chunk 1 --slots 1
+rm d.st
+
 for n in 1 2 3 5; do
 	verifies a.st -o out.st -n $n
 	verifies a.st -o out.st -n $n --causal --partition zigzag
@@ -91,6 +98,23 @@ works attention a.st -o out.st -n 3
 [ "$(grep -cE '^ +[0-2] +3 .*[#.]' <<<"$printed")" -eq 3 ] || die "$printed"
 ! grep -qw verified <<<"$printed" || die "verified what was not"
 
+# Peak PSS: q and out, 8 MiB each, a block and two slots, 16 MiB each (the
+# slots of two ranks, mapped by both), and the accumulator in f32; with what a
+# process has anyway, not much more; and the same for each rank and run, though
+# rank 0 has done its half long before rank 1.
+works random large.st --tokens 512 --q-heads 32 --head-dim 256
+for run in 1 2; do
+	works attention large.st -o large-out.st -n 2 --causal --threads 1 \
+		--json
+	python3 -c '
+import json, sys
+mib = [r["pss_bytes"] / 2**20 for r in json.load(sys.stdin)["ranks"]]
+print(mib)
+assert 72 <= min(mib) and max(mib) <= 88 and max(mib) - min(mib) < 2, mib
+' <<<"$printed" || die "peak PSS of run $run"
+done
+rm large.st large-out.st
+
 # Two runs at once in one directory, also into one file: a whole one stays.
 expected=$(sum out.st)
 for i in 1 2 3 4; do
@@ -109,5 +133,7 @@ rm out.st
 status=0
 "$kvring" attention a.st -o out.st -n 2 >/dev/full 2>err || status=$?
 [ $status -eq 1 ] || die "a full standard output exited with $status"
-grep -q "^kvring: standard output: cannot be written" err || die "$(cat err)"
+grep -q "^kvring: standard output: cannot be written: No " err ||
+	die "$(cat err)"
+[ "$(wc -l <err)" -eq 1 ] || die "said twice: $(cat err)"
 [ ! -e out.st ] || die "an output in spite of it"

@@ -19,6 +19,7 @@
 #define BUSY_NS (150 * KVR_NS_PER_MS)
 #define LOST_NS (900 * KVR_NS_PER_MS)
 #define PASSES 400
+#define STARVED_MAX 4 /* passes that a busy machine may keep waiting */
 
 static uint64_t cpu_ns(void)
 {
@@ -73,6 +74,7 @@ static void after_failure(struct rank *rank)
 static void wakes_at_once(struct rank *rank)
 {
 	struct sender sender;
+	uint32_t slow = 0;
 
 	CHECK_STATUS(rank->opened, KVR_OK);
 	sender_open(&sender, rank);
@@ -82,7 +84,8 @@ static void wakes_at_once(struct rank *rank)
 
 		stamped_take(rank, pass, tag, rank->n, 0);
 		CHECK_STATUS(kvr_pass_end(pass), KVR_OK);
-		CHECK(kvr_clock_ns() - begin_ns < LOST_NS);
+		slow += kvr_clock_ns() - begin_ns >= LOST_NS;
+		CHECK(slow <= STARVED_MAX);
 		pause_ns(tag * 7919 % 200000);
 	}
 	sender_close(&sender);

@@ -318,7 +318,7 @@ static void wrong_tag(struct rank *rank)
  */
 static void first_one_leaves(struct rank *rank)
 {
-	const struct timespec work = {.tv_nsec = 250000000};
+	const struct timespec work = {.tv_nsec = 750000000};
 	struct kvr_block block;
 	struct kvr_pass *pass;
 	struct sender sender;
@@ -459,7 +459,7 @@ static void ring_left_early_forwards_on(void **state)
 
 		ranks_init(&ranks, 5);
 		ranks.transport = transports[t];
-		ranks.options.peer_timeout_ms = 200;
+		ranks.options.peer_timeout_ms = 600;
 		ranks.body = first_one_leaves;
 		ranks_run(&ranks);
 	}

@@ -15,7 +15,7 @@
 #include "tests/support/ranks.h"
 
 /* A machine with more processes than cores schedules late. */
-#define DETECTION_MAX_NS UINT64_C(500000000)
+#define DETECTION_MAX_NS UINT64_C(5000000000)
 
 struct edge {
 	pid_t pid[2];  /* by role */

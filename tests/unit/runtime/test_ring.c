@@ -196,7 +196,7 @@ static void one_leaves(struct rank *rank)
 		blames(rank->ring, KVR_ERR_PEER_LOST, leaver);
 	}
 	/* Nobody waits longer than for a rank that is lost. */
-	CHECK(now_ms() - begin_ms < PEER_TIMEOUT_MS + 2000);
+	CHECK(now_ms() - begin_ms < PEER_TIMEOUT_MS + 10000);
 	kvr_memory_deregister(s.memory);
 }
 
@@ -349,7 +349,7 @@ static void pass_one_never_begins_timeout(void **state)
 
 	(void)state;
 	ranks_init(&ranks, 3);
-	ranks.options.wait_timeout_ms = 300;
+	ranks.options.wait_timeout_ms = 2000;
 	ranks.body = one_stalls;
 	ranks_run(&ranks);
 }
