@@ -114,6 +114,17 @@ void kvr_context_close(struct kvr_context *context)
 	destroy(context);
 }
 
+/* So that the transport knows no memory any more; up to, not including, end. */
+static void forget_memories(struct kvr_context *context, size_t index,
+			    struct kvr_transport *transport,
+			    const struct kvr_memory *end)
+{
+	for (struct kvr_memory *m = context->memories; m != end; m = m->next) {
+		transport->ops->memory_deregister(transport, m->keys[index]);
+		m->keys[index] = NULL;
+	}
+}
+
 static enum kvr_status open_transport(struct kvr_context *context, size_t index)
 {
 	const struct kvr_transport_ops *ops = kvr_registry_transport(index);
@@ -127,10 +138,7 @@ static enum kvr_status open_transport(struct kvr_context *context, size_t index)
 		status = ops->memory_register(transport, m->address, m->bytes,
 					      &m->keys[index]);
 		if (status != KVR_OK) {
-			for (struct kvr_memory *u = context->memories; u != m;
-			     u = u->next)
-				ops->memory_deregister(transport,
-						       u->keys[index]);
+			forget_memories(context, index, transport, m);
 			ops->close(transport);
 			return status;
 		}
@@ -139,16 +147,40 @@ static enum kvr_status open_transport(struct kvr_context *context, size_t index)
 	return KVR_OK;
 }
 
-enum kvr_status kvr_context_transport(struct kvr_context *context, size_t index,
-				      struct kvr_transport **out)
+enum kvr_status kvr_context_take_transport(struct kvr_context *context,
+					   size_t index,
+					   struct kvr_transport **out)
 {
 	enum kvr_status status = KVR_OK;
 
 	kvr_context_lock(context);
 	if (!context->transports[index])
 		status = open_transport(context, index);
-	if (status == KVR_OK)
+	if (status == KVR_OK) {
 		*out = context->transports[index];
+		context->users[index]++;
+	}
 	kvr_context_unlock(context);
 	return status;
+}
+
+void kvr_context_leave_transport(struct kvr_context *context, size_t index)
+{
+	struct kvr_transport *transport;
+
+	kvr_context_lock(context);
+	transport = context->transports[index];
+	if (--context->users[index] == 0 && !context->chosen[index]) {
+		forget_memories(context, index, transport, NULL);
+		transport->ops->close(transport);
+		context->transports[index] = NULL;
+	}
+	kvr_context_unlock(context);
+}
+
+void kvr_context_choose_transport(struct kvr_context *context, size_t index)
+{
+	kvr_context_lock(context);
+	context->chosen[index] = true;
+	kvr_context_unlock(context);
 }

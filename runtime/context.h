@@ -40,8 +40,10 @@ struct kvr_context {
 	pthread_mutex_t lock;
 	atomic_uint lock_wanted;
 	struct kvr_transport *transports[KVR_TRANSPORTS_MAX];
-	struct kvr_memory *memories; /* list */
-	struct kvr_ring *rings;	     /* list */
+	unsigned users[KVR_TRANSPORTS_MAX]; /* endpoints that exist */
+	bool chosen[KVR_TRANSPORTS_MAX];    /* an edge was on it once */
+	struct kvr_memory *memories;	    /* list */
+	struct kvr_ring *rings;		    /* list */
 	struct kvr_progress_thread thread;
 };
 
@@ -61,10 +63,21 @@ void kvr_context_lock(struct kvr_context *context);
 void kvr_context_unlock(struct kvr_context *context);
 
 /*
- * The context's transport of that registry index, opened at first use; all
- * registered memory becomes known to it. Errors: the back end's.
+ * The context's transport of that registry index, for one endpoint; opened at
+ * first use, and all registered memory becomes known to it. Errors: the back
+ * end's.
  */
-enum kvr_status kvr_context_transport(struct kvr_context *context, size_t index,
-				      struct kvr_transport **out);
+enum kvr_status kvr_context_take_transport(struct kvr_context *context,
+					   size_t index,
+					   struct kvr_transport **out);
+
+/*
+ * The endpoint is gone. The last closes the transport, unless an edge was on
+ * it: what no ring chose must neither pin the caller's memory nor refuse it.
+ */
+void kvr_context_leave_transport(struct kvr_context *context, size_t index);
+
+/* An edge is on it: it stays open, and memory registered with it. */
+void kvr_context_choose_transport(struct kvr_context *context, size_t index);
 
 #endif

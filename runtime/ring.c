@@ -205,22 +205,25 @@ static void settle(struct kvr_edge *edge, uint64_t deadline_ns)
 	}
 }
 
-static void close_edge(struct kvr_edge *edge)
+static void close_edge(struct kvr_ring *ring, enum kvr_side side)
 {
-	if (edge->endpoint)
-		edge->endpoint->ops->endpoint_close(edge->endpoint);
+	struct kvr_edge *edge = &ring->edge[side];
+
+	if (!edge->endpoint)
+		return;
+	edge->endpoint->ops->endpoint_close(edge->endpoint);
 	edge->endpoint = NULL;
+	kvr_context_leave_transport(ring->context, edge->transport_index);
 }
 
 static void forget_slots(struct kvr_ring *ring)
 {
 	size_t count = (size_t)ring->options.lanes * ring->options.slots;
-	struct kvr_transport *out;
+	/* Chosen, so it is there to the end. */
+	struct kvr_transport *out =
+		ring->context->transports[ring->edge[KVR_NEXT].transport_index];
 
-	if (!ring->edge[KVR_PREV].endpoint ||
-	    kvr_context_transport(ring->context,
-				  ring->edge[KVR_NEXT].transport_index,
-				  &out) != KVR_OK)
+	if (!ring->edge[KVR_PREV].endpoint)
 		return;
 	for (size_t i = 0; i < count; i++) {
 		if (ring->slots[i].address && ring->slots[i].bytes)
@@ -251,9 +254,9 @@ void kvr_ring_shut_down(struct kvr_ring *ring)
 		settle(&ring->edge[KVR_NEXT], deadline_ns);
 	}
 	/* Nobody writes from our slots any more, then they may go. */
-	close_edge(&ring->edge[KVR_NEXT]);
+	close_edge(ring, KVR_NEXT);
 	forget_slots(ring);
-	close_edge(&ring->edge[KVR_PREV]);
+	close_edge(ring, KVR_PREV);
 	ring->shut = true;
 }
 

@@ -263,14 +263,16 @@ static enum kvr_status open_candidate(struct opening *opening, size_t index,
 	struct kvr_transport *transport;
 	enum kvr_status status;
 
-	status = kvr_context_transport(opening->ring->context, index,
-				       &transport);
+	status = kvr_context_take_transport(opening->ring->context, index,
+					    &transport);
 	if (status != KVR_OK)
 		return status;
 	endpoint_config(opening, role, &config);
 	status = transport->ops->endpoint_open(transport, &config, out);
 	if (status == KVR_OK)
 		transport->ops->address(*out, listing->address[index][role]);
+	else
+		kvr_context_leave_transport(opening->ring->context, index);
 	return status;
 }
 
@@ -366,6 +368,7 @@ static enum kvr_status settle_edge(struct opening *opening,
 	edge->transport = edge->endpoint->ops->name;
 	edge->transport_index = index;
 	opening->candidate[index][role] = NULL;
+	kvr_context_choose_transport(ring->context, index);
 	return edge->endpoint->ops->connect(edge->endpoint,
 					    all[peer].address[index][theirs]);
 }
@@ -417,11 +420,11 @@ static enum kvr_status await_edges(struct opening *opening)
 static enum kvr_status map_slots(struct kvr_ring *ring)
 {
 	struct kvr_endpoint *in = ring->edge[KVR_PREV].endpoint;
-	struct kvr_transport *out;
-	enum kvr_status status;
+	/* Chosen: it stays. */
+	struct kvr_transport *out =
+		ring->context->transports[ring->edge[KVR_NEXT].transport_index];
+	enum kvr_status status = KVR_OK;
 
-	status = kvr_context_transport(
-		ring->context, ring->edge[KVR_NEXT].transport_index, &out);
 	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
 		size_t bytes = ring->options.lane[lane].slot_bytes;
 
@@ -504,8 +507,10 @@ static void close_candidates(struct opening *opening)
 		for (int role = 0; role < 2; role++) {
 			struct kvr_endpoint *e = opening->candidate[i][role];
 
-			if (e)
-				e->ops->endpoint_close(e);
+			if (!e)
+				continue;
+			e->ops->endpoint_close(e);
+			kvr_context_leave_transport(opening->ring->context, i);
 		}
 	}
 }

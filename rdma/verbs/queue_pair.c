@@ -87,7 +87,7 @@ static enum kvr_status plan_one(struct verbs_endpoint *e, struct verbs_qp *q)
 	q->sge_max = SEND_SGE;
 	if (q->sge_max > (uint32_t)device->attr.max_sge)
 		q->sge_max = (uint32_t)device->attr.max_sge;
-	e->cq[q->rail].depth += q->depth + q->receive_depth;
+	e->cq[q->rail].depth += q->depth + q->receive_depth + VERBS_MESSAGES;
 	return KVR_OK;
 }
 
