@@ -15,9 +15,8 @@ enum kvr_status verbs_hello_open(struct verbs_endpoint *e)
 
 	if (status != KVR_OK)
 		return status;
-	e->mr_talk =
-		ibv_reg_mr(verbs_is_in(e) ? device->pd_in : device->pd_out,
-			   &e->talk, sizeof(e->talk), IBV_ACCESS_LOCAL_WRITE);
+	e->mr_talk = ibv_reg_mr(e->pd[0], &e->talk, sizeof(e->talk),
+				IBV_ACCESS_LOCAL_WRITE);
 	if (!e->mr_talk)
 		return verbs_errno(e->config.log,
 				   ibv_get_device_name(device->context->device),
