@@ -126,14 +126,28 @@ void verbs_cm_close(struct verbs_endpoint *e)
 
 /* -------------------------------------------------------- both ends' way */
 
+/*
+ * A call about a connection failed. EINVAL says that it is not in the state
+ * for it: the other side, whoever that is, gave up meanwhile.
+ */
+static enum kvr_status call_failed(struct verbs_endpoint *e,
+				   const char *operation)
+{
+	if (errno != EINVAL)
+		return verbs_errno(e->config.log, "librdmacm", operation);
+	kvr_log(e->config.log, KVR_LOG_INFO,
+		"rank %" PRIu32 ": verbs: %s: the other side gave up",
+		e->config.rank, operation);
+	return KVR_ERR_PEER_LOST;
+}
+
 static enum kvr_status to_init(struct verbs_endpoint *e, struct verbs_qp *q)
 {
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
 	int mask;
 
 	if (rdma_init_qp_attr(q->id, &attr, &mask))
-		return verbs_errno(e->config.log, "librdmacm",
-				   "ask for INIT attributes");
+		return call_failed(e, "ask for INIT attributes");
 	return verbs_qp_init_state(e, q, &attr, mask);
 }
 
@@ -145,8 +159,7 @@ static enum kvr_status to_ready(struct verbs_endpoint *e, struct verbs_qp *q)
 
 	if (rdma_init_qp_attr(q->id, &receive, &receive_mask) ||
 	    rdma_init_qp_attr(q->id, &send, &send_mask))
-		return verbs_errno(e->config.log, "librdmacm",
-				   "ask for RTR and RTS attributes");
+		return call_failed(e, "ask for RTR and RTS attributes");
 	return verbs_qp_ready_state(e, q, &receive, receive_mask, &send,
 				    send_mask);
 }
@@ -244,7 +257,7 @@ static enum kvr_status established(struct verbs_endpoint *e, struct verbs_qp *q)
 	if (status != KVR_OK)
 		return status;
 	if (rdma_establish(q->id))
-		return verbs_errno(e->config.log, "librdmacm", "establish");
+		return call_failed(e, "establish");
 	q->step = VERBS_QP_READY;
 	return KVR_OK;
 }
@@ -317,7 +330,7 @@ static enum kvr_status accept_queue_pair(struct verbs_endpoint *e,
 	param = parameters(q);
 	q->step = VERBS_QP_ACCEPTED;
 	if (rdma_accept(q->id, &param))
-		return verbs_errno(e->config.log, "librdmacm", "accept");
+		return call_failed(e, "accept");
 	return KVR_OK;
 }
 

@@ -161,6 +161,18 @@ static void take_error(struct verbs_endpoint *e, struct verbs_qp *q,
 		       why);
 }
 
+/*
+ * The hello is over: only writes with immediate are left. A message without
+ * bytes fits any receive, and would use them up.
+ */
+static void take_send(struct verbs_endpoint *e, struct verbs_qp *q)
+{
+	if (!e->gone && !e->broken)
+		verbs_complain(e, q, "receive", "the peer sent a message");
+	e->gone = e->broken = true;
+	verbs_qp_error_state(q);
+}
+
 bool verbs_take_completion(struct verbs_endpoint *e, const struct ibv_wc *wc,
 			   struct kvr_event *event)
 {
@@ -177,10 +189,12 @@ bool verbs_take_completion(struct verbs_endpoint *e, const struct ibv_wc *wc,
 		q->done = (uint32_t)wc->wr_id;
 		return false;
 	}
-	/* The hello is over: only writes with immediate are left. */
-	if (verbs_wr_kind(wc->wr_id) != VERBS_WR_IMM ||
-	    !(wc->wc_flags & IBV_WC_WITH_IMM))
+	if (verbs_wr_kind(wc->wr_id) != VERBS_WR_IMM)
 		return false;
+	if (wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM) {
+		take_send(e, q);
+		return false;
+	}
 	imm = ntohl(wc->imm_data);
 	if (!e->gone && verbs_post_receives(e, q, 1) != KVR_OK)
 		e->gone = true;

@@ -127,9 +127,8 @@ enum kvr_status verbs_device_init(const struct kvr_log *log,
 	    (errno = ibv_query_port(device->context, device->port,
 				    &device->port_attr)))
 		return verbs_errno(log, name, "query device");
-	device->pd_in = ibv_alloc_pd(device->context);
 	device->pd_out = ibv_alloc_pd(device->context);
-	if (!device->pd_in || !device->pd_out)
+	if (!device->pd_out)
 		return verbs_errno(log, name, "allocate protection domain");
 	kvr_log(log, KVR_LOG_INFO, "verbs: rail %s port %u, GID %s, MTU %d",
 		name, device->port, verbs_gid_text(&device->gid, text),
@@ -139,8 +138,6 @@ enum kvr_status verbs_device_init(const struct kvr_log *log,
 
 void verbs_device_fini(struct verbs_device *device)
 {
-	if (device->pd_in)
-		ibv_dealloc_pd(device->pd_in);
 	if (device->pd_out)
 		ibv_dealloc_pd(device->pd_out);
 	if (device->anchor)

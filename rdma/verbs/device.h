@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rails: device ports of this host, each with two protection domains.
+ * The rails: device ports of this host, and their protection domains.
  *
- *	PD-in	queue pairs to prev, landing memory: prev may write there
  *	PD-out	queue pairs to next, local blocks, and the landing slots once
- *		more without remote access, to forward from
+ *		more without remote access, to forward from: one a rail
+ *	PD-in	queue pairs to prev, landing memory: prev may write there. One
+ *		a rail and endpoint, for keys can be guessed: in a shared one
+ *		prev could write what belongs to another prev
  *
  * Nothing in PD-out can be reached by next, nothing in PD-in but its landing
  * memory by prev.
@@ -23,7 +25,7 @@
 struct verbs_device {
 	struct ibv_context *context;
 	struct rdma_cm_id *anchor; /* keeps librdmacm's context; or NULL */
-	struct ibv_pd *pd_in, *pd_out;
+	struct ibv_pd *pd_out;
 	uint8_t port;
 	struct ibv_device_attr attr;
 	struct ibv_port_attr port_attr;
@@ -61,7 +63,7 @@ verbs_devices_by_exchange(struct verbs_transport *t,
 
 /*
  * Completes device, whose context and port are set: attributes and protection
- * domains. What it made is undone by verbs_device_fini, also after failure.
+ * domain. What it made is undone by verbs_device_fini, also after failure.
  */
 enum kvr_status verbs_device_init(const struct kvr_log *log,
 				  struct verbs_device *device);

@@ -145,6 +145,12 @@ struct verbs_endpoint {
 	uint32_t stash_rail;
 	int64_t looked_ns; /* at events of the connection, coarse clock */
 
+	/*
+	 * The protection domain of its queue pairs: IN's own, OUT's that of
+	 * the rail.
+	 */
+	struct ibv_pd *pd[VERBS_RAILS_MAX];
+
 	/* IN: what prev writes into. OUT: descriptors on their way. */
 	struct kvr_landing layout;
 	uint8_t *memory;
@@ -256,6 +262,9 @@ void verbs_post_fence(struct verbs_endpoint *e, struct verbs_qp *q);
 enum kvr_status verbs_post_message(struct verbs_endpoint *e, uint32_t index);
 
 /* -------------------------------------------------------------- landing.c */
+
+enum kvr_status verbs_domains_open(struct verbs_endpoint *e);
+void verbs_domains_close(struct verbs_endpoint *e);
 
 enum kvr_status verbs_landing_open(struct verbs_endpoint *e);
 void verbs_landing_close(struct verbs_endpoint *e);

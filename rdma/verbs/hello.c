@@ -15,9 +15,8 @@ enum kvr_status verbs_hello_open(struct verbs_endpoint *e)
 
 	if (status != KVR_OK)
 		return status;
-	e->mr_talk =
-		ibv_reg_mr(verbs_is_in(e) ? device->pd_in : device->pd_out,
-			   &e->talk, sizeof(e->talk), IBV_ACCESS_LOCAL_WRITE);
+	e->mr_talk = ibv_reg_mr(e->pd[0], &e->talk, sizeof(e->talk),
+				IBV_ACCESS_LOCAL_WRITE);
 	if (!e->mr_talk)
 		return verbs_errno(e->config.log,
 				   ibv_get_device_name(device->context->device),
@@ -119,11 +118,18 @@ static enum kvr_status check_hello(const struct verbs_endpoint *e,
 		return differs(e, "rails (devices)", e->rails, theirs->rails);
 	if (theirs->qps != e->qps)
 		return differs(e, "queue pairs", e->qps, theirs->qps);
-	for (uint32_t i = 0; i < e->qps; i++)
-		if (theirs->qpn[i] != e->qp[i].remote_qpn)
-			return differs(e, "number of a queue pair",
-				       e->qp[i].remote_qpn, theirs->qpn[i]);
 	return KVR_OK;
+}
+
+/* Else it was said on another connection: no peer's fault, a replay. */
+static bool of_this_connection(const struct verbs_endpoint *e,
+			       const struct verbs_hello *theirs)
+{
+	bool same = true;
+
+	for (uint32_t i = 0; i < e->qps; i++)
+		same &= theirs->qpn[i] == e->qp[i].remote_qpn;
+	return same;
 }
 
 static enum kvr_status stranger(const struct verbs_endpoint *e, const char *why)
@@ -153,6 +159,8 @@ static enum kvr_status hear_hello(struct verbs_endpoint *e, uint32_t index,
 	status = check_hello(e, theirs);
 	if (status == KVR_OK && verdict == VERBS_FORGED)
 		return stranger(e, "it does not know the secret");
+	if (status == KVR_OK && !of_this_connection(e, theirs))
+		return stranger(e, "its hello is of another connection");
 	return status;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The landing memory of IN, which prev may write, and nothing else; and on
- * OUT the descriptors on their way there, with the same layout.
+ * The landing memory of IN, which prev may write, and nothing else: it is
+ * alone in its protection domain. On OUT the descriptors on their way there,
+ * with the same layout.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +19,31 @@
 #define SLOT_ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
 #endif
 
+enum kvr_status verbs_domains_open(struct verbs_endpoint *e)
+{
+	for (uint32_t rail = 0; rail < e->rails; rail++) {
+		struct verbs_device *device = verbs_rail(e, rail);
+
+		e->pd[rail] = verbs_is_in(e) ? ibv_alloc_pd(device->context)
+					     : device->pd_out;
+		if (!e->pd[rail])
+			return verbs_errno(
+				e->config.log,
+				ibv_get_device_name(device->context->device),
+				"allocate protection domain");
+	}
+	return KVR_OK;
+}
+
+void verbs_domains_close(struct verbs_endpoint *e)
+{
+	for (uint32_t rail = 0; rail < VERBS_RAILS_MAX; rail++) {
+		if (verbs_is_in(e) && e->pd[rail])
+			ibv_dealloc_pd(e->pd[rail]);
+		e->pd[rail] = NULL;
+	}
+}
+
 static size_t described_bytes(const struct verbs_endpoint *e)
 {
 	return sizeof(struct kvr_described) * e->config.lanes * e->config.slots;
@@ -31,13 +57,13 @@ static enum kvr_status register_in(struct verbs_endpoint *e, uint32_t rail)
 
 	/* A descriptor is read when its immediate is: in order, no flush. */
 	e->mr_described[rail] =
-		ibv_reg_mr(device->pd_in, e->memory, described_bytes(e),
+		ibv_reg_mr(e->pd[rail], e->memory, described_bytes(e),
 			   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	if (!e->mr_described[rail])
 		return verbs_errno(e->config.log, name, "register descriptors");
 	if (e->memory_bytes == before)
 		return KVR_OK;
-	e->mr_slots[rail] = ibv_reg_mr(device->pd_in, e->memory + before,
+	e->mr_slots[rail] = ibv_reg_mr(e->pd[rail], e->memory + before,
 				       e->memory_bytes - before, SLOT_ACCESS);
 	if (!e->mr_slots[rail])
 		return verbs_errno(e->config.log, name,
@@ -56,7 +82,7 @@ static enum kvr_status register_out(struct verbs_endpoint *e)
 	if (!e->describe_end || !e->describe_used)
 		return KVR_ERR_NO_MEMORY;
 	e->mr_described[0] =
-		ibv_reg_mr(device->pd_out, e->memory, e->memory_bytes, 0);
+		ibv_reg_mr(e->pd[0], e->memory, e->memory_bytes, 0);
 	if (!e->mr_described[0])
 		return verbs_errno(e->config.log,
 				   ibv_get_device_name(device->context->device),

@@ -133,7 +133,6 @@ enum kvr_status verbs_qp_plan(struct verbs_endpoint *e)
 static struct ibv_qp *make(struct verbs_endpoint *e, struct verbs_qp *q,
 			   uint32_t inline_bytes)
 {
-	struct verbs_device *device = verbs_rail(e, q->rail);
 	struct ibv_cq *cq = e->cq[q->rail].cq;
 	struct ibv_qp_init_attr attr = {
 		.qp_context = e,
@@ -151,8 +150,7 @@ static struct ibv_qp *make(struct verbs_endpoint *e, struct verbs_qp *q,
 			},
 	};
 
-	return ibv_create_qp(verbs_is_in(e) ? device->pd_in : device->pd_out,
-			     &attr);
+	return ibv_create_qp(e->pd[q->rail], &attr);
 }
 
 /* The hello's first: receives are used in the order posted. */

@@ -111,6 +111,8 @@ static enum kvr_status set_up(struct verbs_endpoint *e)
 		return verbs_errno(e->config.log, "this machine", "getrandom");
 	status = verbs_qp_plan(e);
 	if (status == KVR_OK)
+		status = verbs_domains_open(e);
+	if (status == KVR_OK)
 		status = verbs_hello_open(e);
 	if (status == KVR_OK)
 		status = verbs_cqs_open(e);
@@ -145,6 +147,7 @@ static void verbs_endpoint_close(struct kvr_endpoint *base)
 	verbs_cqs_close(e);
 	verbs_hello_close(e);
 	verbs_landing_close(e);
+	verbs_domains_close(e);
 	if (e->epoll_fd >= 0)
 		close(e->epoll_fd);
 	free(e);
