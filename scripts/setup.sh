@@ -12,6 +12,8 @@ test=(g++ binutils git python3 libcmocka-dev spin clang clang-format clang-tidy
 	cppcheck shellcheck openmpi-bin libopenmpi-dev munge slurm-wlm
 	qemu-system-x86 busybox-static kmod cpio iproute2 rdma-core
 	ibverbs-utils rdmacm-utils perftest)
+# The fuzzer's runtime, where it is not in clang itself.
+where_known=(libclang-rt-dev)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;
@@ -31,6 +33,16 @@ installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = \
 		installed ]
 }
+
+known() {
+	[ -n "$(apt-cache madison "$1" 2>/dev/null)" ]
+}
+
+if [ "$1" = test ]; then
+	for package in "${where_known[@]}"; do
+		! known "$package" || wanted+=("$package")
+	done
+fi
 
 missing=()
 for package in "${wanted[@]}"; do
