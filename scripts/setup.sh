@@ -34,40 +34,53 @@ installed() {
 		installed ]
 }
 
+# Known to apt, whose lists may have to be fetched first.
 known() {
 	[ -n "$(apt-cache madison "$1" 2>/dev/null)" ]
 }
 
-if [ "$1" = test ]; then
-	for package in "${where_known[@]}"; do
-		! known "$package" || wanted+=("$package")
-	done
-fi
-
-missing=()
-for package in "${wanted[@]}"; do
-	installed "$package" || missing+=("$package")
-done
-[ ${#missing[@]} -gt 0 ] || exit 0
-
 root=()
-if [ "$(id -u)" -ne 0 ]; then
+become_root() { # for the packages...
+	[ "$(id -u)" -ne 0 ] || return 0
 	if ! command -v sudo >/dev/null; then
 		echo "setup: not root and no sudo; as root run:" >&2
-		echo "	apt-get install ${missing[*]}" >&2
+		echo "	apt-get install $*" >&2
 		exit 1
 	fi
 	root=(sudo)
-fi
+}
 
-echo "setup: installing ${missing[*]}"
-apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y
-	-o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends \
-	"${missing[@]}"; } </dev/null >"$log" 2>&1; then
+
+apt_get() { # what for, argument...
+	local what=$1
+	shift
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		-o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "$@" \
+		</dev/null >"$log" 2>&1 && return
 	tail -n 20 "$log" >&2
-	echo "setup: apt-get could not install ${missing[*]}" >&2
+	echo "setup: apt-get could not $what" >&2
 	exit 1
-fi
+}
+
+updated=no
+install_missing() { # package...
+	local package missing=()
+	for package; do
+		installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	become_root "${missing[@]}"
+	echo "setup: installing ${missing[*]}"
+	[ $updated = yes ] || apt_get "update its lists" update
+	updated=yes
+	apt_get "install ${missing[*]}" install --no-install-recommends \
+		"${missing[@]}"
+}
+
+install_missing "${wanted[@]}"
+[ "$1" = test ] || exit 0
+for package in "${where_known[@]}"; do
+	installed "$package" || ! known "$package" || install_missing "$package"
+done

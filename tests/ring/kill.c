@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring_kill [RUNS [SEED]]: kills or stops a random rank of a ring of
- * processes at a random moment, from before the ring opens until it is
+ * ring_kill [OPTION...] [RUNS [SEED]]: kills or stops a random rank of a ring
+ * of processes at a random moment, from before the ring opens until it is
  * closed, and holds the others to what DESIGN section 5 promises: each call
  * returns KVR_ERR_PEER_LOST within the deadline and names rank and step, or
  * the work was done; no byte is wrong; nothing is left behind. Run i of seed S
  * is run 0 of seed S + i.
+ *	--transport NAME	of every edge (shm); other than that only where
+ *				the machine is the test's own, as in a guest
+ *	--passes N		that a ring makes, at most and by default 160
+ *	--slack MS		that the machine may add to the deadline (1000)
  */
 #include "tests/ring/kill.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +29,7 @@
 
 #include "cli/gather.h"
 #include "runtime/clock.h"
+#include "tests/ring/kill_place.h"
 #include "tests/ring/kill_tally.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -33,9 +38,12 @@
 #define PEER_TIMEOUT_MS 1000
 #endif
 
-/* What a busy machine may add to the deadline, and what is a hang. */
-#define SLACK_MS 4000
+/* What is a hang. */
 #define HANG_MS 30000
+
+static const char *transport = "shm";
+static unsigned passes = KILL_PASSES;
+static uint64_t slack_ms = 4000; /* what a busy machine may add */
 
 struct run {
 	uint64_t seed;
@@ -96,7 +104,7 @@ static unsigned draw_at(uint64_t *state)
 	case 2:
 		return AT_CLOSING;
 	default:
-		return AT_PASS(below(state, KILL_PASSES), below(state, POINTS));
+		return AT_PASS(below(state, passes), below(state, POINTS));
 	}
 }
 
@@ -113,6 +121,8 @@ static void draw(struct run *run)
 	world->caller = below(&state, 4) == 0;
 	world->slots = 2 + below(&state, 2);
 	world->peer_timeout_ms = PEER_TIMEOUT_MS;
+	world->passes = passes;
+	world->transport = transport;
 	run->victim = below(&state, world->n);
 	run->signal = below(&state, 2) ? SIGKILL : SIGSTOP;
 	run->wake = below(&state, 2);
@@ -289,11 +299,10 @@ static void judge_done(struct run *run, uint32_t rank)
 {
 	const struct kill_report *r = &run->world->report[rank];
 
-	if (r->passes != KILL_PASSES || r->call[0])
+	if (r->passes != passes || r->call[0])
 		complaint(run, "rank %u exits 0 after %u passes", rank,
 			  r->passes);
-	if (r->close_ns >
-	    (uint64_t)(PEER_TIMEOUT_MS + SLACK_MS) * KVR_NS_PER_MS)
+	if (r->close_ns > (PEER_TIMEOUT_MS + slack_ms) * KVR_NS_PER_MS)
 		complaint(run, "rank %u closed for %.3f s", rank,
 			  (double)r->close_ns / 1e9);
 }
@@ -342,8 +351,7 @@ static void judge_lost(struct run *run, uint32_t rank, struct tally *tally)
 		return;
 	if (r->returned_ns < run->struck_ns)
 		complaint(run, "rank %u fails before anybody died", rank);
-	else if (took_ns >
-		 (uint64_t)(PEER_TIMEOUT_MS + SLACK_MS) * KVR_NS_PER_MS)
+	else if (took_ns > (PEER_TIMEOUT_MS + slack_ms) * KVR_NS_PER_MS)
 		complaint(run, "rank %u: %s returns after %.3f s", rank,
 			  r->call, (double)took_ns / 1e9);
 	tally_add(tally, run->signal == SIGSTOP, r->opened, took_ns);
@@ -386,50 +394,9 @@ static void judge_spared(struct run *run)
 			complaint(run, "rank %u fails although none died", i);
 }
 
-static size_t entries(const char *path)
-{
-	DIR *directory = opendir(path);
-	size_t count = 0;
-
-	if (!directory)
-		return 0;
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
-
-/* Those of this network namespace, which is ours alone. */
-static size_t unix_sockets(void)
-{
-	FILE *file = fopen("/proc/self/net/unix", "r");
-	size_t lines = 0;
-	char line[512];
-
-	CHECK(file);
-	while (fgets(line, sizeof(line), file))
-		lines++;
-	fclose(file);
-	return lines;
-}
-
-struct place {
-	size_t shm, fds, files, sockets;
-};
-
-static struct place look_round(bool alone)
-{
-	return (struct place){
-		.shm = entries("/dev/shm"),
-		.fds = entries("/proc/self/fd"),
-		.files = entries("."),
-		.sockets = alone ? unix_sockets() : 0,
-	};
-}
-
 static void judge_left(struct run *run, const struct place *before, bool alone)
 {
-	struct place now = look_round(alone);
+	char what[PLACE_TEXT];
 
 	/*
 	 * As a subreaper this process inherits every orphan. One that ends at
@@ -439,22 +406,8 @@ static void judge_left(struct run *run, const struct place *before, bool alone)
 		usleep(10000);
 	if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
 		complaint(run, "a process is left");
-	/* The kernel may put its things away a moment later. */
-	for (int i = 0; i < 100 && memcmp(&now, before, sizeof(now)); i++) {
-		usleep(10000);
-		now = look_round(alone);
-	}
-	if (now.shm != before->shm)
-		complaint(run, "/dev/shm has %zu entries, had %zu", now.shm,
-			  before->shm);
-	if (now.fds != before->fds)
-		complaint(run, "%zu descriptors, were %zu", now.fds,
-			  before->fds);
-	if (now.files != before->files)
-		complaint(run, "a temporary file is left");
-	if (now.sockets != before->sockets)
-		complaint(run, "%zu sockets, were %zu", now.sockets,
-			  before->sockets);
+	if (!place_as_before(before, alone, what))
+		complaint(run, "%s", what);
 }
 
 /* ---------------------------------------------------------------- runs */
@@ -487,7 +440,7 @@ static void print_run(const struct run *run)
 static bool one(uint64_t seed, struct kill_world *world,
 		const struct kill_input *input, bool alone, struct tally *tally)
 {
-	struct place before = look_round(alone);
+	struct place before = place_look(alone);
 	struct run run = {.seed = seed, .world = world, .input = input};
 
 	draw(&run);
@@ -549,24 +502,57 @@ static uint32_t play_all(uint32_t runs, uint64_t seed, bool alone,
 	return failed;
 }
 
+/* The arguments that are left: RUNS and SEED. */
+static char **options(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"transport", required_argument, NULL, 't'},
+		{"passes", required_argument, NULL, 'p'},
+		{"slack", required_argument, NULL, 's'},
+		{NULL, 0, NULL, 0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		CHECK(option != '?');
+		if (option == 't')
+			transport = optarg;
+		else if (option == 'p')
+			passes = (unsigned)strtoul(optarg, NULL, 10);
+		else
+			slack_ms = strtoul(optarg, NULL, 10);
+	}
+	CHECK(passes > 0 && passes <= KILL_PASSES);
+	return argv + optind;
+}
+
+/*
+ * A network namespace of its own shows every socket that is left. RDMA devices
+ * would have no address in it: then the whole machine is the test's.
+ */
+static bool be_alone(void)
+{
+	return strcmp(transport, "shm") != 0 || !unshare(CLONE_NEWNET) ||
+	       !unshare(CLONE_NEWUSER | CLONE_NEWNET);
+}
+
 int main(int argc, char **argv)
 {
-	uint32_t runs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 20;
-	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10)
-				 : kvr_clock_ns() / KVR_NS_PER_MS;
+	char **left = options(argc, argv);
+	uint32_t runs = left[0] ? (uint32_t)strtoul(left[0], NULL, 10) : 20;
+	uint64_t seed = left[0] && left[1] ? strtoull(left[1], NULL, 10)
+					   : kvr_clock_ns() / KVR_NS_PER_MS;
 	char directory[] = "/tmp/ring_kill.XXXXXX";
 	struct tally tally = {.runs = {0}};
+	bool alone = be_alone();
 	uint32_t failed;
-	bool alone;
 
-	/* A network namespace of its own shows every socket that is left. */
-	alone = !unshare(CLONE_NEWNET) ||
-		!unshare(CLONE_NEWUSER | CLONE_NEWNET);
 	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 	CHECK(mkdtemp(directory) && !chdir(directory));
 	setenv("TMPDIR", directory, 1);
-	printf("%u runs from seed %llu, peer_timeout %d ms%s\n", runs,
-	       (unsigned long long)seed, PEER_TIMEOUT_MS,
+	printf("%u runs from seed %llu, %s, %u passes, peer_timeout %d ms%s\n",
+	       runs, (unsigned long long)seed, transport, passes,
+	       PEER_TIMEOUT_MS,
 	       alone ? "" : "; no network namespace: sockets not counted");
 	failed = play_all(runs, seed, alone, &tally);
 	CHECK(!rmdir(directory));

@@ -13,7 +13,7 @@
 #include "tests/support/whole.h"
 
 #define KILL_RANKS_MAX 6
-#define KILL_PASSES 160
+#define KILL_PASSES 160 /* at most */
 
 /* Where a rank is: moments that only grow, to strike at. */
 enum kill_point { POINT_BEGIN, POINT_NEXT, POINT_RELEASE, POINT_END, POINTS };
@@ -51,6 +51,8 @@ struct kill_world {
 	bool attention; /* level 2; else passes of stamped blocks */
 	bool caller;	/* KVR_PROGRESS_CALLER */
 	uint32_t slots;
+	unsigned passes;
+	const char *transport;
 	uint32_t peer_timeout_ms;
 	uint64_t seed;
 	struct kill_report report[KILL_RANKS_MAX];
