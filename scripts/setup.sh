@@ -9,7 +9,7 @@ set -euo pipefail
 build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libibverbs-dev
 	librdmacm-dev ibverbs-providers)
 test=(g++ binutils git python3 libcmocka-dev spin clang libclang-rt-dev
-	clang-format clang-tidy
+	valgrind clang-format clang-tidy
 	cppcheck shellcheck qemu-system-x86 busybox-static kmod cpio iproute2
 	rdma-core ibverbs-utils rdmacm-utils perftest)
 
