@@ -11,7 +11,7 @@ build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libibverbs-dev
 test=(g++ binutils git python3 libcmocka-dev spin clang clang-format clang-tidy
 	cppcheck shellcheck openmpi-bin libopenmpi-dev munge slurm-wlm
 	qemu-system-x86 busybox-static kmod cpio iproute2 rdma-core
-	ibverbs-utils rdmacm-utils perftest)
+	ibverbs-utils rdmacm-utils perftest valgrind)
 # The fuzzer's runtime, where it is not in clang itself.
 where_known=(libclang-rt-dev)
 
