@@ -4,12 +4,12 @@
 # machine, and over verbs between two guests, n = 2 each. The cable carries
 # 32 Mbit/s, which leaves the guests' processors time to sleep; a block of
 # 128 KiB takes 33 ms on it, less than the ACK timeout of 67 ms.
-#	scripts/bench-overlap.sh [SECONDS]	for each row, 5 by default
+#	scripts/bench-overlap.sh [SECONDS]	for each row, 8 by default
 # Exit 0 also when a goal is missed: speed is judged by the reader.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${1:-5}
+seconds=${1:-8}
 kvring=$PWD/build/release/kvring
 ratios=0.25,0.5,1,1.1,1.5
 
