@@ -145,6 +145,14 @@ struct kvr_transport_ops {
 					   void **key);
 	void (*memory_deregister)(struct kvr_transport *transport, void *key);
 
+	/*
+	 * Messages that found no receive posted, as far as devices tell:
+	 * since the device is there, and other programs' as well. That it
+	 * grows while a ring is open is a bug, never back-pressure. From any
+	 * thread, at any time.
+	 */
+	uint64_t (*unready)(struct kvr_transport *transport);
+
 	/* Allocates slots (IN) and listens. config is copied. */
 	enum kvr_status (*endpoint_open)(
 		struct kvr_transport *transport,

@@ -261,6 +261,7 @@ struct kvr_ring_stats {
 	uint64_t credits_granted;
 	uint64_t sleeps;	   /* times that progress slept */
 	uint64_t back_pressure;	   /* posts refused by a full queue */
+	uint64_t rnr_naks;	   /* RDMA, of the whole port; a bug if any */
 	const char *transport_in;  /* the edge from prev; static */
 	const char *transport_out; /* the edge to next; static */
 };

@@ -76,6 +76,9 @@ enum kvr_status verbs_memory_register(struct kvr_transport *base, void *address,
 				      size_t bytes, void **key);
 void verbs_memory_deregister(struct kvr_transport *base, void *key);
 
+/* RNR NAKs that the ports of the rails sent and received. */
+uint64_t verbs_unready(struct kvr_transport *base);
+
 /* Logs errno and translates it: NO_MEMORY or SYSTEM. */
 enum kvr_status verbs_errno(const struct kvr_log *log, const char *device,
 			    const char *operation);
