@@ -46,6 +46,7 @@ struct kvr_transport_config {
 	const struct kvr_log *log; /* NULL: lines are dropped */
 	const char *devices;	   /* "name[:port],..."; NULL: the back end's */
 	uint32_t queue_pairs;	   /* of an edge, on each device; 0: 1 */
+	bool adaptive_routing;	   /* the fabric may reorder plain writes */
 	uint32_t gid_index; /* of the device's port plus 1; 0: the best */
 };
 

@@ -79,6 +79,8 @@ struct kvr_context_options {
 	const char *devices;
 	uint32_t queue_pairs; /* on each rail; 0: KVRING_QPS, else 1 */
 	int32_t gid_index;    /* verbs-exchange; -1: KVRING_GID_INDEX or best */
+	/* Plain writes, then an immediate; -1: KVRING_ADAPTIVE_ROUTING or 0 */
+	int32_t adaptive_routing;
 };
 
 /* Fills in the defaults: a progress thread, no log. Always first. */

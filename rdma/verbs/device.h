@@ -38,6 +38,7 @@ struct verbs_transport {
 	struct kvr_transport base;
 	const struct kvr_log *log;
 	uint32_t queue_pairs;		    /* of an edge, on each rail */
+	bool adaptive_routing;		    /* see post.c */
 	struct rdma_event_channel *channel; /* of the anchors; or NULL */
 	uint32_t rails;
 	struct verbs_device device[VERBS_RAILS_MAX];

@@ -56,6 +56,7 @@ static enum kvr_status open_by(const struct kvr_transport_ops *ops,
 	t->base.ops = ops;
 	t->log = config->log;
 	t->queue_pairs = config->queue_pairs ? config->queue_pairs : 1;
+	t->adaptive_routing = config->adaptive_routing;
 	status = ops == &kvr_verbs_transport
 			 ? verbs_devices_by_cm(t, config)
 			 : verbs_devices_by_exchange(t, config);
