@@ -99,6 +99,22 @@ void kvr_failure_init(struct kvr_failure *failure)
 	};
 }
 
+/* Who lost us: the other of two; of more, one of both neighbours. */
+static void describe_lost_by(const struct kvr_ring *ring,
+			     const struct kvr_engine_failure *f,
+			     const char *where, struct kvr_failure *out)
+{
+	char who[32] = "a neighbour", how[64] = "our connection closed";
+
+	if (ring->n == 2)
+		snprintf(who, sizeof(who), "rank %u", 1 - ring->rank);
+	if (f->abort.cause == KVR_CAUSE_SILENT)
+		snprintf(how, sizeof(how), "we were silent for %u ms",
+			 ring->options.peer_timeout_ms);
+	snprintf(out->text, sizeof(out->text), "%s lost us, rank %u, %s: %s",
+		 who, ring->rank, where, how);
+}
+
 static void describe_lost(const struct kvr_ring *ring,
 			  const struct kvr_engine_failure *f,
 			  struct kvr_failure *out)
@@ -112,6 +128,11 @@ static void describe_lost(const struct kvr_ring *ring,
 	if (f->pass)
 		snprintf(where, sizeof(where), "in step %u of pass %llu",
 			 f->step, (unsigned long long)f->pass);
+	/* Its ABORT came: we live, and are as good as dead to the ring. */
+	if (f->abort.rank == ring->rank) {
+		describe_lost_by(ring, f, where, out);
+		return;
+	}
 	snprintf(out->text, sizeof(out->text), "lost rank %u %s: %s",
 		 f->abort.rank, where, how);
 }
