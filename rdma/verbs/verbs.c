@@ -143,7 +143,7 @@ static void verbs_endpoint_close(struct kvr_endpoint *base)
 	if (e->by_cm)
 		verbs_cm_close(e);
 	for (uint32_t i = 0; i < e->qps; i++)
-		verbs_qp_destroy(e, &e->qp[i]);
+		verbs_qp_destroy(&e->qp[i]);
 	verbs_cqs_close(e);
 	verbs_hello_close(e);
 	verbs_landing_close(e);
