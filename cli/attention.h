@@ -115,6 +115,7 @@ struct rank_report {
 	uint64_t bytes_received, bytes_sent;
 	uint64_t wall_ns, exposed_ns, compute_ns;
 	uint64_t pss_bytes;
+	uint64_t rnr_naks;
 	uint32_t steps;
 };
 

@@ -290,6 +290,7 @@ static bool report(struct rank *r)
 			"reading its statistics") ||
 	    !report_pass(r))
 		return false;
+	report->rnr_naks = stats.rnr_naks;
 	snprintf(report->kernel, sizeof(report->kernel), "%s",
 		 kvr_plan_kernel(r->plan));
 	snprintf(report->transport_in, sizeof(report->transport_in), "%s",

@@ -39,8 +39,8 @@ static json_t *rank_json(const struct attention_job *job, uint32_t rank)
 	double overlap = attention_overlap(r);
 
 	return json_pack(
-		"{s:i, s:o, s:i, s:o, s:o, s:f, s:f, s:f, s:o, s:o, s:s, s:s, "
-		"s:s, s:o}",
+		"{s:i, s:o, s:i, s:o, s:o, s:f, s:f, s:f, s:o, s:o, s:o, s:s, "
+		"s:s, s:s, s:o}",
 		"rank", (int)rank, "tokens", integer(r->tokens), "steps",
 		(int)r->steps, "bytes_received", integer(r->bytes_received),
 		"bytes_sent", integer(r->bytes_sent), "pass_seconds",
@@ -48,8 +48,9 @@ static json_t *rank_json(const struct attention_job *job, uint32_t rank)
 		(double)r->compute_ns * 1e-9, "exposed_seconds",
 		(double)r->exposed_ns * 1e-9, "overlap_percent",
 		overlap < 0 ? json_null() : json_real(overlap), "pss_bytes",
-		integer(r->pss_bytes), "kernel", r->kernel, "transport_in",
-		r->transport_in, "transport_out", r->transport_out, "timeline",
+		integer(r->pss_bytes), "rnr_naks", integer(r->rnr_naks),
+		"kernel", r->kernel, "transport_in", r->transport_in,
+		"transport_out", r->transport_out, "timeline",
 		steps_json(job->steps + (size_t)rank * n,
 			   r->steps < n ? r->steps : n));
 }

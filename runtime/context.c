@@ -48,6 +48,7 @@ void kvr_context_options_init(struct kvr_context_options *options)
 		.progress = KVR_PROGRESS_THREAD,
 		.log_level = KVR_LOG_WARNING,
 		.gid_index = -1,
+		.adaptive_routing = -1,
 	};
 }
 

@@ -99,6 +99,22 @@ void kvr_failure_init(struct kvr_failure *failure)
 	};
 }
 
+/* Who lost us: the other of two; of more, one of both neighbours. */
+static void describe_lost_by(const struct kvr_ring *ring,
+			     const struct kvr_engine_failure *f,
+			     const char *where, struct kvr_failure *out)
+{
+	char who[32] = "a neighbour", how[64] = "our connection closed";
+
+	if (ring->n == 2)
+		snprintf(who, sizeof(who), "rank %u", 1 - ring->rank);
+	if (f->abort.cause == KVR_CAUSE_SILENT)
+		snprintf(how, sizeof(how), "we were silent for %u ms",
+			 ring->options.peer_timeout_ms);
+	snprintf(out->text, sizeof(out->text), "%s lost us, rank %u, %s: %s",
+		 who, ring->rank, where, how);
+}
+
 static void describe_lost(const struct kvr_ring *ring,
 			  const struct kvr_engine_failure *f,
 			  struct kvr_failure *out)
@@ -112,6 +128,11 @@ static void describe_lost(const struct kvr_ring *ring,
 	if (f->pass)
 		snprintf(where, sizeof(where), "in step %u of pass %llu",
 			 f->step, (unsigned long long)f->pass);
+	/* Its ABORT came: we live, and are as good as dead to the ring. */
+	if (f->abort.rank == ring->rank) {
+		describe_lost_by(ring, f, where, out);
+		return;
+	}
 	snprintf(out->text, sizeof(out->text), "lost rank %u %s: %s",
 		 f->abort.rank, where, how);
 }
@@ -314,6 +335,39 @@ static void say_bye(struct kvr_ring *ring)
 	}
 }
 
+/* Of both edges; once, where they are over the same transport. */
+static uint64_t count_unready(const struct kvr_ring *ring)
+{
+	const struct kvr_edge *prev = &ring->edge[KVR_PREV];
+	uint64_t count = 0;
+
+	for (int side = 0; side < 2 && ring->n > 1; side++) {
+		const struct kvr_edge *edge = &ring->edge[side];
+		/* Chosen: it stays. */
+		struct kvr_transport *transport =
+			ring->context->transports[edge->transport_index];
+
+		if (side == KVR_PREV ||
+		    edge->transport_index != prev->transport_index)
+			count += transport->ops->unready(transport) -
+				 edge->unready;
+	}
+	return count;
+}
+
+/* Never back-pressure: receives are posted for all that credits allow. */
+static void warn_of_unready(const struct kvr_ring *ring)
+{
+	const uint64_t count = count_unready(ring);
+
+	if (count > 0)
+		kvr_log(&ring->context->log, KVR_LOG_WARNING,
+			"rank %u: %llu RDMA writes found no receive posted "
+			"(RNR NAKs): unless other programs use these ports, "
+			"that is a bug of kvring",
+			ring->rank, (unsigned long long)count);
+}
+
 void kvr_ring_close(struct kvr_ring *ring)
 {
 	if (!ring || kvr_context_forked(ring->context))
@@ -323,6 +377,7 @@ void kvr_ring_close(struct kvr_ring *ring)
 	pthread_mutex_lock(&ring->lock);
 	say_bye(ring);
 	pthread_mutex_unlock(&ring->lock);
+	warn_of_unready(ring);
 	kvr_ring_destroy(ring);
 }
 
@@ -372,6 +427,7 @@ enum kvr_status kvr_ring_get_stats(struct kvr_ring *ring,
 		return KVR_ERR_INVALID;
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
+	out->rnr_naks = count_unready(ring);
 	pthread_mutex_lock(&ring->lock);
 	c = kvr_engine_counters(ring->engine);
 	out->generation = ring->generation;

@@ -21,7 +21,8 @@ struct kvr_edge {
 	struct kvr_endpoint *endpoint; /* NULL: n = 1, or shut down */
 	const char *transport;	       /* name; "none" for n = 1 */
 	size_t transport_index;
-	bool lost; /* poll reported the end; by the progressing thread */
+	uint64_t unready; /* what the transport counted when it was chosen */
+	bool lost;	  /* poll reported the end; by the progressing thread */
 };
 
 struct kvr_step_times {

@@ -369,6 +369,8 @@ static enum kvr_status settle_edge(struct opening *opening,
 	edge->transport_index = index;
 	opening->candidate[index][role] = NULL;
 	kvr_context_choose_transport(ring->context, index);
+	edge->unready =
+		edge->endpoint->ops->unready(ring->context->transports[index]);
 	return edge->endpoint->ops->connect(edge->endpoint,
 					    all[peer].address[index][theirs]);
 }

@@ -38,6 +38,16 @@ enum kvr_status kvr_environment_number(const struct kvr_log *log,
 
 /* ----------------------------------------------------------- transport */
 
+/* -1: what the environment says, 0 or 1; else 0. */
+static enum kvr_status
+adaptive_routing(int32_t option, const struct kvr_log *log, uint32_t *out)
+{
+	*out = option > 0;
+	if (option >= 0 || !kvr_environment_has("KVRING_ADAPTIVE_ROUTING"))
+		return KVR_OK;
+	return kvr_environment_number(log, "KVRING_ADAPTIVE_ROUTING", 1, out);
+}
+
 enum kvr_status
 kvr_settings_transport(const struct kvr_context_options *options,
 		       const struct kvr_log *log,
@@ -45,7 +55,7 @@ kvr_settings_transport(const struct kvr_context_options *options,
 {
 	const char *devices = options->devices;
 	uint32_t queue_pairs = options->queue_pairs;
-	uint32_t gid_index = 0;
+	uint32_t gid_index = 0, adaptive = 0;
 	enum kvr_status status = KVR_OK;
 	char *copy = NULL;
 
@@ -62,6 +72,9 @@ kvr_settings_transport(const struct kvr_context_options *options,
 						&gid_index);
 		gid_index++;
 	}
+	if (status == KVR_OK)
+		status = adaptive_routing(options->adaptive_routing, log,
+					  &adaptive);
 	if (status != KVR_OK)
 		return status;
 	if (queue_pairs > KVR_QUEUE_PAIRS_MAX) {
@@ -79,6 +92,7 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		.devices = copy,
 		.queue_pairs = queue_pairs,
 		.gid_index = gid_index,
+		.adaptive_routing = adaptive,
 	};
 	return KVR_OK;
 }

@@ -9,9 +9,10 @@
 #include "runtime/transport.h"
 
 /*
- * devices, queue_pairs, gid_index: options first, then KVRING_DEVICE,
- * KVRING_QPS, KVRING_GID_INDEX. out->devices is the caller's to free; log is
- * borrowed. Errors: INVALID after one log line, NO_MEMORY.
+ * devices, queue_pairs, gid_index, adaptive_routing: options first, then
+ * KVRING_DEVICE, KVRING_QPS, KVRING_GID_INDEX, KVRING_ADAPTIVE_ROUTING.
+ * out->devices is the caller's to free; log is borrowed. Errors: INVALID
+ * after one log line, NO_MEMORY.
  */
 enum kvr_status
 kvr_settings_transport(const struct kvr_context_options *options,

@@ -46,6 +46,7 @@ struct kvr_transport_config {
 	const struct kvr_log *log; /* NULL: lines are dropped */
 	const char *devices;	   /* "name[:port],..."; NULL: the back end's */
 	uint32_t queue_pairs;	   /* of an edge, on each device; 0: 1 */
+	bool adaptive_routing;	   /* the fabric may reorder plain writes */
 	uint32_t gid_index; /* of the device's port plus 1; 0: the best */
 };
 
@@ -144,6 +145,14 @@ struct kvr_transport_ops {
 					   void *address, size_t bytes,
 					   void **key);
 	void (*memory_deregister)(struct kvr_transport *transport, void *key);
+
+	/*
+	 * Messages that found no receive posted, as far as devices tell:
+	 * since the device is there, and other programs' as well. That it
+	 * grows while a ring is open is a bug, never back-pressure. From any
+	 * thread, at any time.
+	 */
+	uint64_t (*unready)(struct kvr_transport *transport);
 
 	/* Allocates slots (IN) and listens. config is copied. */
 	enum kvr_status (*endpoint_open)(

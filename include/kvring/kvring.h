@@ -79,6 +79,8 @@ struct kvr_context_options {
 	const char *devices;
 	uint32_t queue_pairs; /* on each rail; 0: KVRING_QPS, else 1 */
 	int32_t gid_index;    /* verbs-exchange; -1: KVRING_GID_INDEX or best */
+	/* Plain writes, then an immediate; -1: KVRING_ADAPTIVE_ROUTING or 0 */
+	int32_t adaptive_routing;
 };
 
 /* Fills in the defaults: a progress thread, no log. Always first. */
@@ -261,6 +263,7 @@ struct kvr_ring_stats {
 	uint64_t credits_granted;
 	uint64_t sleeps;	   /* times that progress slept */
 	uint64_t back_pressure;	   /* posts refused by a full queue */
+	uint64_t rnr_naks;	   /* RDMA, of the whole port; a bug if any */
 	const char *transport_in;  /* the edge from prev; static */
 	const char *transport_out; /* the edge to next; static */
 };

@@ -133,6 +133,13 @@ static void fake_memory_deregister(struct kvr_transport *transport, void *key)
 	(void)transport, (void)key;
 }
 
+/* Whoever writes sees what the receiver can take. */
+static uint64_t fake_unready(struct kvr_transport *transport)
+{
+	(void)transport;
+	return 0;
+}
+
 /* ---------------------------------------------------------- open, close */
 
 static enum kvr_status alloc_slots(struct fake_endpoint *e)
@@ -554,6 +561,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.close = fake_close,
 	.memory_register = fake_memory_register,
 	.memory_deregister = fake_memory_deregister,
+	.unready = fake_unready,
 	.endpoint_open = fake_endpoint_open,
 	.endpoint_close = fake_endpoint_close,
 	.address = fake_address,

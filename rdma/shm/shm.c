@@ -85,6 +85,13 @@ static void shm_memory_deregister(struct kvr_transport *transport, void *key)
 	(void)transport, (void)key;
 }
 
+/* Whoever writes sees what the receiver can take. */
+static uint64_t shm_unready(struct kvr_transport *transport)
+{
+	(void)transport;
+	return 0;
+}
+
 /* ---------------------------------------------------------- open, close */
 
 static void release(struct shm_endpoint *e)
@@ -488,6 +495,7 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.close = shm_close,
 	.memory_register = shm_memory_register,
 	.memory_deregister = shm_memory_deregister,
+	.unready = shm_unready,
 	.endpoint_open = shm_endpoint_open,
 	.endpoint_close = shm_endpoint_close,
 	.address = shm_address,

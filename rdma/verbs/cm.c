@@ -103,7 +103,7 @@ static void drop(struct verbs_endpoint *e)
 
 		if (q->id && q->step >= VERBS_QP_ACCEPTED)
 			(void)rdma_disconnect(q->id);
-		verbs_qp_destroy(e, q);
+		verbs_qp_destroy(q);
 		if (q->id)
 			rdma_destroy_id(q->id);
 		q->id = NULL;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -276,26 +277,6 @@ enum kvr_status verbs_poll(struct kvr_endpoint *base, struct kvr_event *events,
 	return KVR_OK;
 }
 
-bool verbs_drain_sends(struct verbs_endpoint *e, int64_t deadline_ns)
-{
-	struct kvr_event event;
-	struct ibv_wc wc;
-	bool done = false;
-
-	for (uint32_t i = 0; i < e->qps; i++)
-		verbs_post_fence(e, &e->qp[i]);
-	while (!done && !e->gone && !e->broken) {
-		while (verbs_next_completion(e, &wc))
-			(void)verbs_take_completion(e, &wc, &event);
-		done = true;
-		for (uint32_t i = 0; i < e->qps; i++)
-			done &= e->qp[i].posted == e->qp[i].done;
-		if (!done && verbs_coarse_ns() > deadline_ns)
-			break;
-	}
-	return done;
-}
-
 /* --------------------------------------------------------------- sleep */
 
 /* Sends that are done are taken in; true: there is more than that. */
@@ -372,4 +353,50 @@ void verbs_disarm(struct kvr_endpoint *base)
 	for (int i = 0; i < count; i++)
 		if (!is_channel(e, events[i].data.fd))
 			verbs_look(e);
+}
+
+/* --------------------------------------------------------------- drain */
+
+/* Until something completed, or the deadline. */
+static void sleep_on_queues(struct verbs_endpoint *e, int64_t deadline_ns)
+{
+	const int64_t left_ns = deadline_ns - verbs_coarse_ns();
+	struct pollfd fds[VERBS_RAILS_MAX];
+
+	for (uint32_t rail = 0; rail < e->rails; rail++) {
+		if (!arm_rail(e, &e->cq[rail]))
+			return;
+		fds[rail] = (struct pollfd){.fd = e->cq[rail].channel->fd,
+					    .events = POLLIN};
+	}
+	/* What completed before the request would wake nobody. */
+	if (verbs_peek_completion(e))
+		return;
+	(void)poll(fds, e->rails,
+		   left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0);
+	for (uint32_t rail = 0; rail < e->rails; rail++)
+		if (fds[rail].revents)
+			(void)is_channel(e, fds[rail].fd);
+}
+
+bool verbs_drain_sends(struct verbs_endpoint *e, int64_t deadline_ns)
+{
+	struct kvr_event event;
+	struct ibv_wc wc;
+	bool done = false;
+
+	for (uint32_t i = 0; i < e->qps; i++)
+		verbs_post_fence(e, &e->qp[i]);
+	while (!done && !e->gone && !e->broken) {
+		while (verbs_next_completion(e, &wc))
+			(void)verbs_take_completion(e, &wc, &event);
+		done = true;
+		for (uint32_t i = 0; i < e->qps; i++)
+			done &= e->qp[i].posted == e->qp[i].done;
+		if (!done && verbs_coarse_ns() > deadline_ns)
+			break;
+		if (!done)
+			sleep_on_queues(e, deadline_ns);
+	}
+	return done;
 }

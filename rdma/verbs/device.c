@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,43 @@ void verbs_device_async(const struct kvr_log *log, struct verbs_device *device)
 			ibv_get_device_name(device->context->device),
 			ibv_event_type_str(type));
 	}
+}
+
+/* ------------------------------------------------------------ counters */
+
+/* soft-RoCE has the first two, mlx5 the third; what is not there is 0. */
+static const char *const rnr_counters[] = {"send_rnr_err", "rcvd_rnr_err",
+					   "rnr_nak_retry_err"};
+
+#define RNR_COUNTERS (sizeof(rnr_counters) / sizeof(rnr_counters[0]))
+
+static uint64_t read_counter(const struct verbs_device *device,
+			     const char *name)
+{
+	char path[IBV_SYSFS_PATH_MAX + 64], text[32] = "";
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/ports/%u/hw_counters/%s",
+		 device->context->device->ibdev_path, device->port, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return got > 0 ? strtoull(text, NULL, 10) : 0;
+}
+
+uint64_t verbs_unready(struct kvr_transport *base)
+{
+	const struct verbs_transport *t = (struct verbs_transport *)base;
+	uint64_t count = 0;
+
+	for (uint32_t rail = 0; rail < t->rails; rail++)
+		for (size_t i = 0; i < RNR_COUNTERS; i++)
+			count +=
+				read_counter(&t->device[rail], rnr_counters[i]);
+	return count;
 }
 
 /* -------------------------------------------------------------- memory */

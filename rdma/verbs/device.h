@@ -38,6 +38,7 @@ struct verbs_transport {
 	struct kvr_transport base;
 	const struct kvr_log *log;
 	uint32_t queue_pairs;		    /* of an edge, on each rail */
+	bool adaptive_routing;		    /* see post.c */
 	struct rdma_event_channel *channel; /* of the anchors; or NULL */
 	uint32_t rails;
 	struct verbs_device device[VERBS_RAILS_MAX];
@@ -75,6 +76,9 @@ void verbs_device_async(const struct kvr_log *log, struct verbs_device *device);
 enum kvr_status verbs_memory_register(struct kvr_transport *base, void *address,
 				      size_t bytes, void **key);
 void verbs_memory_deregister(struct kvr_transport *base, void *key);
+
+/* RNR NAKs that the ports of the rails sent and received. */
+uint64_t verbs_unready(struct kvr_transport *base);
 
 /* Logs errno and translates it: NO_MEMORY or SYSTEM. */
 enum kvr_status verbs_errno(const struct kvr_log *log, const char *device,

@@ -197,7 +197,7 @@ enum kvr_status verbs_qp_plan(struct verbs_endpoint *e);
 
 /* Creates it on its rail. */
 enum kvr_status verbs_qp_create(struct verbs_endpoint *e, struct verbs_qp *q);
-void verbs_qp_destroy(struct verbs_endpoint *e, struct verbs_qp *q);
+void verbs_qp_destroy(struct verbs_qp *q);
 
 /* To INIT, where it cannot be written to yet, and posts its receives. */
 enum kvr_status verbs_qp_init_state(struct verbs_endpoint *e,

@@ -4,6 +4,10 @@
  * a plain write raises no completion there. A chunk travels whole on one
  * queue pair; descriptors and signals on queue pair 0, so that they keep
  * their order.
+ *
+ * Where the fabric routes adaptively, devices let only plain writes take all
+ * paths: a chunk is then plain writes and a write with immediate without
+ * bytes after them, on the same queue pair. The receiver sees no difference.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -139,10 +143,24 @@ static uint32_t requests(const struct verbs_qp *q, struct kvr_gather gather,
 	return (pieces + q->sge_max - 1) / q->sge_max;
 }
 
+/* The immediate of a chunk whose bytes went before it. */
+static enum kvr_status post_arrival(struct verbs_endpoint *e,
+				    struct verbs_qp *q,
+				    const struct kvr_write *write)
+{
+	struct ibv_send_wr wr = {
+		.opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
+		.imm_data = htonl(write->imm),
+	};
+
+	return post(e, q, &wr, is_last(e, write));
+}
+
 static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 				  const struct kvr_write *write,
 				  struct kvr_gather *gather)
 {
+	const bool apart = e->transport->adaptive_routing;
 	struct ibv_sge sge[32];
 	uint64_t target = e->grant.address + e->layout.slots[write->lane] +
 			  e->layout.stride[write->lane] * write->slot +
@@ -158,15 +176,18 @@ static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 			.wr.rdma.rkey = e->grant.slots_key[q->rail],
 		};
 		size_t part = collect(q, gather, left, sge, &wr.num_sge);
+		bool last = part == left && !apart;
 
 		left -= part;
 		target += part;
-		if (left == 0) {
+		if (last) {
 			wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
 			wr.imm_data = htonl(write->imm);
 		}
-		status = post(e, q, &wr, left == 0 && is_last(e, write));
+		status = post(e, q, &wr, last && is_last(e, write));
 	}
+	if (apart && status == KVR_OK)
+		status = post_arrival(e, q, write);
 	return status;
 }
 
@@ -186,6 +207,7 @@ enum kvr_status verbs_write(struct kvr_endpoint *base,
 	count = requests(q, gather, write->bytes);
 	if (count == 0 || count > REQUESTS_MAX)
 		return KVR_ERR_INVALID;
+	count += e->transport->adaptive_routing;
 	if (room(q, RESERVE_SIGNALS + RESERVE_DESCRIBES) < count)
 		return KVR_ERR_AGAIN;
 	status = post_chunk(e, q, write, &gather);

@@ -212,15 +212,14 @@ enum kvr_status verbs_qp_create(struct verbs_endpoint *e, struct verbs_qp *q)
 			e->config.log,
 			ibv_get_device_name(device->context->device),
 			"create queue pair");
-		verbs_qp_destroy(e, q);
+		verbs_qp_destroy(q);
 		return status;
 	}
 	return KVR_OK;
 }
 
-void verbs_qp_destroy(struct verbs_endpoint *e, struct verbs_qp *q)
+void verbs_qp_destroy(struct verbs_qp *q)
 {
-	(void)e;
 	/* Once it returns, the device reads and writes nothing for it. */
 	if (q->qp)
 		ibv_destroy_qp(q->qp);

@@ -19,19 +19,18 @@
 
 static enum kvr_status verbs_probe(char *reason, size_t bytes)
 {
-	if (access("/dev/infiniband/rdma_cm", R_OK | W_OK)) {
-		snprintf(reason, bytes,
-			 "/dev/infiniband/rdma_cm: %s; %s, or use "
-			 "verbs-exchange",
-			 strerror(errno),
-			 errno == ENOENT ? "modprobe rdma_ucm"
-					 : "let this user read and write it");
-		/* Without any device that is the thing to say. */
-		if (verbs_probe_devices((char[160]){""}, 160) != KVR_OK)
-			return verbs_probe_devices(reason, bytes);
-		return KVR_ERR_UNSUPPORTED;
-	}
-	return verbs_probe_devices(reason, bytes);
+	enum kvr_status status = verbs_probe_devices(reason, bytes);
+
+	/* Without any device that is the thing to say. */
+	if (status != KVR_OK ||
+	    access("/dev/infiniband/rdma_cm", R_OK | W_OK) == 0)
+		return status;
+	snprintf(reason, bytes,
+		 "/dev/infiniband/rdma_cm: %s; %s, or use verbs-exchange",
+		 strerror(errno),
+		 errno == ENOENT ? "modprobe rdma_ucm"
+				 : "let this user read and write it");
+	return KVR_ERR_UNSUPPORTED;
 }
 
 static void verbs_close(struct kvr_transport *base)
@@ -57,6 +56,7 @@ static enum kvr_status open_by(const struct kvr_transport_ops *ops,
 	t->base.ops = ops;
 	t->log = config->log;
 	t->queue_pairs = config->queue_pairs ? config->queue_pairs : 1;
+	t->adaptive_routing = config->adaptive_routing;
 	status = ops == &kvr_verbs_transport
 			 ? verbs_devices_by_cm(t, config)
 			 : verbs_devices_by_exchange(t, config);
@@ -143,7 +143,7 @@ static void verbs_endpoint_close(struct kvr_endpoint *base)
 	if (e->by_cm)
 		verbs_cm_close(e);
 	for (uint32_t i = 0; i < e->qps; i++)
-		verbs_qp_destroy(e, &e->qp[i]);
+		verbs_qp_destroy(&e->qp[i]);
 	verbs_cqs_close(e);
 	verbs_hello_close(e);
 	verbs_landing_close(e);
@@ -324,60 +324,32 @@ static int verbs_event_fd(struct kvr_endpoint *base)
 	return verbs_endpoint(base)->epoll_fd;
 }
 
+/* Two ways to meet, and all the rest alike. */
+#define ALIKE                                                                  \
+	.unordered = true, .between_processes = true, .asks_secret = true,     \
+	.close = verbs_close, .memory_register = verbs_memory_register,        \
+	.memory_deregister = verbs_memory_deregister,                          \
+	.unready = verbs_unready, .endpoint_open = verbs_endpoint_open,        \
+	.endpoint_close = verbs_endpoint_close, .address = verbs_address_of,   \
+	.reaches = verbs_reaches, .connect = verbs_connect,                    \
+	.connect_poll = verbs_connect_poll, .slot = verbs_slot,                \
+	.descriptor = verbs_descriptor, .write = verbs_write,                  \
+	.describe = verbs_describe, .signal = verbs_signal,                    \
+	.poll = verbs_poll, .flush = verbs_flush, .event_fd = verbs_event_fd,  \
+	.arm = verbs_arm, .disarm = verbs_disarm
+
 const struct kvr_transport_ops kvr_verbs_transport = {
 	.name = "verbs",
-	.unordered = true,
-	.between_processes = true,
 	.sees_death = true,
-	.asks_secret = true,
 	.probe = verbs_probe,
 	.open = verbs_open,
-	.close = verbs_close,
-	.memory_register = verbs_memory_register,
-	.memory_deregister = verbs_memory_deregister,
-	.endpoint_open = verbs_endpoint_open,
-	.endpoint_close = verbs_endpoint_close,
-	.address = verbs_address_of,
-	.reaches = verbs_reaches,
-	.connect = verbs_connect,
-	.connect_poll = verbs_connect_poll,
-	.slot = verbs_slot,
-	.descriptor = verbs_descriptor,
-	.write = verbs_write,
-	.describe = verbs_describe,
-	.signal = verbs_signal,
-	.poll = verbs_poll,
-	.flush = verbs_flush,
-	.event_fd = verbs_event_fd,
-	.arm = verbs_arm,
-	.disarm = verbs_disarm,
+	ALIKE,
 };
 
 const struct kvr_transport_ops kvr_verbs_exchange_transport = {
 	.name = "verbs-exchange",
-	.unordered = true,
-	.between_processes = true,
 	.sees_death = false,
-	.asks_secret = true,
 	.probe = verbs_probe_devices,
 	.open = verbs_exchange_transport_open,
-	.close = verbs_close,
-	.memory_register = verbs_memory_register,
-	.memory_deregister = verbs_memory_deregister,
-	.endpoint_open = verbs_endpoint_open,
-	.endpoint_close = verbs_endpoint_close,
-	.address = verbs_address_of,
-	.reaches = verbs_reaches,
-	.connect = verbs_connect,
-	.connect_poll = verbs_connect_poll,
-	.slot = verbs_slot,
-	.descriptor = verbs_descriptor,
-	.write = verbs_write,
-	.describe = verbs_describe,
-	.signal = verbs_signal,
-	.poll = verbs_poll,
-	.flush = verbs_flush,
-	.event_fd = verbs_event_fd,
-	.arm = verbs_arm,
-	.disarm = verbs_disarm,
+	ALIKE,
 };

@@ -35,6 +35,32 @@ for command in attention random run info doctor bench help; do
 		die "kvring.1 does not describe $command"
 done
 
+# Every variable of the environment that the programs know is in the top page,
+# and whatever moves blocks over RDMA says which of them it heeds.
+variables() { # file...
+	grep -hoE '"KVRING_[A-Z_]+"' "$@" | tr -d '"' | sort -u
+}
+described() { # page
+	grep -oE 'KVRING_[A-Z_]+' "$1" | sort -u
+}
+cd "$KVRING_SOURCE"
+mapfile -t sources < <(find runtime rdma compute cli bench -name '*.c')
+all=$(variables "${sources[@]}")
+[ "$(wc -l <<<"$all")" -ge 13 ] || die "variables lost: $all"
+diff <(echo "$all") <(described "$pages/kvring.1") ||
+	die "kvring.1 and the variables that are read differ"
+for command in attention bench; do
+	missing=$(comm -23 <(variables runtime/settings.c) \
+		<(described "$pages/kvring-$command.1"))
+	[ -z "$missing" ] || die "kvring-$command.1 lacks $missing"
+done
+for page in "$pages"/*.1; do
+	unknown=$(comm -13 <(echo "$all") <(described "$page"))
+	[ -z "$unknown" ] || die "$page describes $unknown, which nobody reads"
+done
+echo "ok: variables of the environment"
+cd "$work"
+
 if command -v groff >/dev/null && groff -mdoc -Tascii /dev/null &>/dev/null; then
 	for page in "$pages"/*.1; do
 		out=$(groff -mdoc -Tascii -ww "$page" 2>&1 >/dev/null)

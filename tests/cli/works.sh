@@ -82,6 +82,7 @@ assert sum(r["tokens"] for r in ranks) == 300
 for rank in ranks:
     assert rank["steps"] == 3 and len(rank["timeline"]) == 3
     assert rank["bytes_received"] > 0 and rank["pss_bytes"] > 0
+    assert rank["rnr_naks"] == 0
     for step in rank["timeline"]:
         assert step["asked_ns"] <= step["ready_ns"] <= step["released_ns"]
 ' <<<"$printed" || die "$printed"

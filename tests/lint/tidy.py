@@ -29,11 +29,20 @@ def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
+def words_of(entry):
+    return entry.get("arguments") or shlex.split(entry["command"])
+
+
+def flags_of(entry):
+    words = words_of(entry)
+    return [w for before, w in zip(words, words[1:])
+            if w.startswith(("-D", "-I", "-m", "-std", "-isystem")) or
+            before == "-isystem"]
+
+
 def key_of(entry, salt):
     """Hash of what clang-tidy would see; None when it does not preprocess."""
-    words = entry.get("arguments") or shlex.split(entry["command"])
-    keep = [w for w in words[1:] if w.startswith(("-D", "-I", "-m", "-std",
-                                                  "-isystem"))]
+    words, keep = words_of(entry), flags_of(entry)
     done = run("clang", "-E", "-P", *keep, entry["file"],
                cwd=entry["directory"])
     if done.returncode:
@@ -49,7 +58,8 @@ def check(entry, salt):
     mark = CACHE / key if key else None
     if mark and mark.exists():
         return ""
-    done = run("clang-tidy", "--quiet", "-p", str(BUILD), entry["file"])
+    how = ["--", *flags_of(entry)] if entry.get("borrowed") else []
+    done = run("clang-tidy", "--quiet", "-p", str(BUILD), entry["file"], *how)
     if done.returncode == 0:
         if mark:
             mark.touch()
@@ -60,12 +70,18 @@ def check(entry, salt):
 def entries():
     """One compile command a file of the library, the command and the
     benchmarks. Tests are cppcheck's: they may take a null for granted, where
-    a crash is a failure like any other."""
+    a crash is a failure like any other; but not the fuzzers, whose crashes
+    are findings. This build lacks them: they borrow the engine's command."""
     wanted = {str(tree.SOURCE / name) for name in tree.files(".c")
               if not name.startswith("tests/")}
     commands = json.loads((BUILD / "compile_commands.json").read_text())
-    return list({e["file"]: e for e in commands
-                 if e["file"] in wanted}.values())
+    found = {e["file"]: e for e in commands if e["file"] in wanted}
+    engine = found[str(tree.SOURCE / "runtime/engine.c")]
+    fuzzers = [{"file": str(tree.SOURCE / name), "borrowed": True,
+                "directory": engine["directory"],
+                "arguments": ["cc", *flags_of(engine)]}
+               for name in tree.files(".c") if name.startswith("tests/fuzz/")]
+    return [*found.values(), *fuzzers]
 
 
 def main():

@@ -19,6 +19,7 @@ done
 export KVRING_DEVICE=rxe0,rxe1 KVRING_QPS=2 KVRING_SECRET=barley
 verified rails.st "${hosts[@]}" --transport verbs --chunk 512 --port 18010
 same_resources "$before"
+no_rnr
 
 # Rank 0 has the result.
 [ "$KVR_HOST" = 1 ] || exit 0

@@ -27,6 +27,13 @@ same_resources() { # before
 	die "left behind, after $i looks: had '$1', has '$(resources)'"
 }
 
+# No write may ever find no receive posted.
+no_rnr() {
+	local counters=(/sys/class/infiniband/*/ports/*/hw_counters/*_rnr_err)
+	[ ${#counters[@]} -ge 4 ] || die "no counters: ${counters[*]}"
+	! grep -HvE '^0$' "${counters[@]}" || die "receives were missing"
+}
+
 small_input() { # file
 	kvring random "$1" --tokens 210 --q-heads 4 --kv-heads 2 \
 		--head-dim 16 --dtype f32 --seed 1

@@ -2,8 +2,10 @@
 /*
  * What runtime/transport.h promises, over any back end: one body, the back
  * end's name as argument. A back end that is not usable here is a skip.
+ * With KVRING_ADAPTIVE_ROUTING set, as that would have it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rdma/fake/fake.h"
@@ -44,6 +46,7 @@ int main(int argc, char **argv)
 		printf("skipped: %s: %s\n", pair_ops->name, reason);
 		return 77;
 	}
+	pair_adaptive_routing = getenv("KVRING_ADAPTIVE_ROUTING") != NULL;
 	if (argc > 2)
 		cmocka_set_test_filter(argv[2]); /* such as "arm_*" */
 	/* First: a process that forks has opened no device yet. */

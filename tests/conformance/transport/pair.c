@@ -10,6 +10,7 @@
 #define PATIENCE_NS UINT64_C(10000000000)
 
 const struct kvr_transport_ops *pair_ops;
+bool pair_adaptive_routing;
 
 static void keep_line(void *arg, enum kvr_log_level level, const char *line)
 {
@@ -55,7 +56,10 @@ void pair_open(struct pair *pair)
 {
 	assert_int_equal(
 		pair->ops->open(
-			&(struct kvr_transport_config){.log = &pair->log},
+			&(struct kvr_transport_config){
+				.log = &pair->log,
+				.adaptive_routing = pair_adaptive_routing,
+			},
 			&pair->transport),
 		KVR_OK);
 	assert_int_equal(pair->ops->endpoint_open(pair->transport,

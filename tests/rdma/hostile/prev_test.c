@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "rdma/verbs/endpoint.h"
 #include "tests/conformance/transport/pair.h"
@@ -466,6 +467,39 @@ static void prev_of_an_old_generation_writes_nothing(void **state)
 	pair_free(old);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The queue pair at the other end drops what comes, as one that died. */
+static void close_that_nobody_acknowledges_sleeps(void **state)
+{
+	struct pair *pair = pair_new(1, 2, SLOT_BYTES, CHUNK_BYTES);
+	uint64_t begin_ns, begin_cpu_ns, took_ns, used_ns;
+
+	(void)state;
+	verbs_qp_error_state(&in_of(pair)->qp[0]);
+	assert_int_equal(
+		pair->ops->signal(pair->out, kvr_imm_value(KVR_IMM_BYE, 0, 0)),
+		KVR_OK);
+	begin_ns = test_now_ns();
+	begin_cpu_ns = cpu_ns();
+	pair->ops->endpoint_close(pair->out);
+	took_ns = test_now_ns() - begin_ns;
+	used_ns = cpu_ns() - begin_cpu_ns;
+	pair->out = NULL;
+	printf("         - waits %.0f ms, computes %.0f ms\n",
+	       (double)took_ns / 1e6, (double)used_ns / 1e6);
+	/* It waits for what was said last, 500 ms at most, and sleeps. */
+	assert_true(took_ns > 400 * UINT64_C(1000000));
+	assert_true(used_ns < 300 * UINT64_C(1000000));
+	pair_free(pair);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +509,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(next_reaches_nothing_and_dies),
 		cmocka_unit_test(prev_after_close_writes_nothing),
 		cmocka_unit_test(prev_of_an_old_generation_writes_nothing),
+		cmocka_unit_test(close_that_nobody_acknowledges_sleeps),
 	};
 	char reason[160];
 

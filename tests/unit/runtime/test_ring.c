@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -376,6 +377,60 @@ static void ring_closed_with_pass_open_ends_it(void **state)
 	over(3, closed_with_pass_open, KVR_PROGRESS_CALLER);
 }
 
+/* Ranks that have given the first up, and has it noticed? */
+static atomic_uint losers;
+static atomic_bool noticed;
+
+static void progress_until_failed(struct rank *rank,
+				  struct kvr_failure *failure)
+{
+	kvr_failure_init(failure);
+	do {
+		usleep(1000);
+		(void)!kvr_ring_progress(rank->ring);
+		CHECK_STATUS(kvr_ring_get_failure(rank->ring, failure), KVR_OK);
+	} while (failure->status == KVR_OK);
+	CHECK(failure->status == KVR_ERR_PEER_LOST && failure->rank == 0);
+}
+
+/* The first stops for longer than it may, and lives: its ABORT waits. */
+static void first_stops_too_long(struct rank *rank)
+{
+	const char *lost = "lost rank 0 between passes: it was silent for 2000";
+	const char *by = rank->n == 2 ? "rank 1 lost us, rank 0, between passes"
+				      : "a neighbour lost us, rank 0, between";
+	struct kvr_failure failure;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	if (rank->rank > 0) {
+		progress_until_failed(rank, &failure);
+		CHECK(strstr(failure.text, lost) == failure.text);
+		atomic_fetch_add(&losers, 1);
+		while (!atomic_load(&noticed)) {
+			usleep(1000);
+			(void)!kvr_ring_progress(rank->ring);
+		}
+		return;
+	}
+	while (atomic_load(&losers) < rank->n - 1)
+		usleep(1000);
+	progress_until_failed(rank, &failure);
+	atomic_store(&noticed, true);
+	CHECK(strstr(failure.text, by) == failure.text);
+	CHECK(strstr(failure.text, ": we were silent for 2000 ms"));
+	CHECK(!strstr(failure.text, "lost rank"));
+}
+
+static void ring_that_lost_us_says_so(void **state)
+{
+	(void)state;
+	for (uint32_t n = 2; n <= 3; n++) {
+		atomic_store(&losers, 0);
+		atomic_store(&noticed, false);
+		over(n, first_stops_too_long, KVR_PROGRESS_CALLER);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +440,7 @@ int main(void)
 		cmocka_unit_test(ring_reopened_with_replacement_repeats_pass),
 		cmocka_unit_test(ring_aborted_every_call_says_so),
 		cmocka_unit_test(ring_closed_with_pass_open_ends_it),
+		cmocka_unit_test(ring_that_lost_us_says_so),
 	};
 
 	return cmocka_run_group_tests_name("ring", tests, NULL, NULL);

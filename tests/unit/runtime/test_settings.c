@@ -25,9 +25,10 @@ static const struct kvr_log log_sink = {.sink = keep_line,
 
 static int clear(void **state)
 {
-	static const char *const names[] = {"KVRING_DEVICE", "KVRING_QPS",
-					    "KVRING_GID_INDEX", "KVRING_SECRET",
-					    "KVRING_SECRET_FILE"};
+	static const char *const names[] = {
+		"KVRING_DEVICE",      "KVRING_QPS",
+		"KVRING_GID_INDEX",   "KVRING_SECRET",
+		"KVRING_SECRET_FILE", "KVRING_ADAPTIVE_ROUTING"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -58,6 +59,7 @@ static void transport_nothing_set_is_the_default(void **state)
 	assert_null(config.devices);
 	assert_int_equal(config.queue_pairs, 0);
 	assert_int_equal(config.gid_index, 0);
+	assert_false(config.adaptive_routing);
 	assert_ptr_equal(config.log, &log_sink);
 }
 
@@ -86,6 +88,28 @@ static void transport_environment_answers_what_options_leave(void **state)
 	assert_int_equal(config.queue_pairs, 2);
 	assert_int_equal(config.gid_index, 8);
 	free((void *)(uintptr_t)config.devices);
+}
+
+static void transport_adaptive_routing_is_option_then_environment(void **state)
+{
+	struct kvr_context_options options;
+	struct kvr_transport_config config;
+
+	(void)state;
+	kvr_context_options_init(&options);
+	options.adaptive_routing = 1;
+	assert_true(settle(&options).adaptive_routing);
+	setenv("KVRING_ADAPTIVE_ROUTING", "1", 1);
+	options.adaptive_routing = 0;
+	assert_false(settle(&options).adaptive_routing);
+	options.adaptive_routing = -1;
+	assert_true(settle(&options).adaptive_routing);
+	setenv("KVRING_ADAPTIVE_ROUTING", "0", 1);
+	assert_false(settle(&options).adaptive_routing);
+	setenv("KVRING_ADAPTIVE_ROUTING", "2", 1);
+	assert_int_equal(kvr_settings_transport(&options, &log_sink, &config),
+			 KVR_ERR_INVALID);
+	assert_non_null(strstr(log_text, "KVRING_ADAPTIVE_ROUTING"));
 }
 
 static void transport_no_number_is_refused_by_name(void **state)
@@ -191,6 +215,9 @@ int main(void)
 				       clear),
 		cmocka_unit_test_setup(
 			transport_environment_answers_what_options_leave,
+			clear),
+		cmocka_unit_test_setup(
+			transport_adaptive_routing_is_option_then_environment,
 			clear),
 		cmocka_unit_test_setup(transport_no_number_is_refused_by_name,
 				       clear),
