@@ -18,7 +18,7 @@
 #define DIAL_NS UINT64_C(60000000000)
 
 /* An answer; the longest call is a whole stream. */
-#define ANSWER_S 200
+#define ANSWER_S 300
 
 static int dial_once(const struct addrinfo *to)
 {
