@@ -20,6 +20,13 @@ struct stream {
 	uint32_t blocks; /* on each lane */
 };
 
+/*
+ * Drives the stream where its endpoint lives and returns true, when that is in
+ * another process. NULL: each call of the endpoint is made from here.
+ */
+extern bool (*stream_elsewhere)(const struct stream *stream,
+				enum kvr_role role);
+
 /* Of pthread_create's type; arg is a struct stream; return NULL. */
 void *stream_send(void *arg);
 void *stream_receive(void *arg);

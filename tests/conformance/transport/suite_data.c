@@ -200,6 +200,9 @@ static void write_source_is_free_after_sent(void **state)
 	for (uint32_t i = 0; i < COUNT; i++) {
 		test_fill(source + i * BYTES, BYTES, i);
 		pieces[i] = pair_piece(pair, source + i * BYTES, BYTES);
+	}
+	/* At once, so that most are still to be sent when the first are. */
+	for (uint32_t i = 0; i < COUNT; i++) {
 		const struct kvr_write write = {.slot = i,
 						.bytes = BYTES,
 						.pieces = &pieces[i],
