@@ -29,7 +29,7 @@ look() {
 	for task in $(<"/proc/$command/task/$command/children"); do
 		while read -r key value _; do
 			[ "$key" != VmRSS: ] || line+="$value "
-		done <"/proc/$task/status" 2>/dev/null
+		done 2>/dev/null <"/proc/$task/status"
 	done
 	[ "$(wc -w <<<"$line")" -ne $ranks ] || echo "$line" >>"$work/rss"
 }
