@@ -17,6 +17,21 @@ void tally_add(struct tally *tally, bool stopped, bool open, uint64_t ns)
 		column->ns[column->count++] = ns;
 }
 
+bool tally_fastest(const struct tally *tally, bool stopped, bool open,
+		   uint64_t *ns)
+{
+	const struct tally_column *column = &tally->column[stopped][open];
+	uint64_t fastest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < column->count; i++)
+		if (column->ns[i] < fastest)
+			fastest = column->ns[i];
+	if (column->count < 4)
+		return false;
+	*ns = fastest;
+	return true;
+}
+
 static int compare(const void *a, const void *b)
 {
 	uint64_t x, y;
@@ -53,11 +68,12 @@ void tally_print(struct tally *tally)
 		&tally->column[0][0], &tally->column[0][1],
 		&tally->column[1][0], &tally->column[1][1]};
 
-	printf("%u runs with a rank killed, %u stopped\n"
+	printf("%u runs with a rank killed, %u stopped; %u made again\n"
 	       "from the signal to the return of a survivor's call:\n"
 	       "%18s %10s %10s %10s %10s\n%18s %10s %10s %10s %10s\n",
-	       tally->runs[0], tally->runs[1], "ms", "killed", "killed",
-	       "stopped", "stopped", "", "opening", "open", "opening", "open");
+	       tally->runs[0], tally->runs[1], tally->again, "ms", "killed",
+	       "killed", "stopped", "stopped", "", "opening", "open", "opening",
+	       "open");
 	for (int bin = 0; bin < TALLY_BINS; bin++) {
 		if (bin + 1 < TALLY_BINS)
 			printf("%8g to %6g", edges[bin], edges[bin + 1]);

@@ -16,11 +16,15 @@ struct tally_column {
 
 struct tally {
 	uint32_t runs[2];		  /* killed, stopped */
+	uint32_t again;			  /* made once more: untimely */
 	struct tally_column column[2][2]; /* [stopped][ring was open] */
 };
 
 void tally_run(struct tally *tally, bool stopped);
 void tally_add(struct tally *tally, bool stopped, bool open, uint64_t ns);
+/* False: there are too few to say. */
+bool tally_fastest(const struct tally *tally, bool stopped, bool open,
+		   uint64_t *ns);
 void tally_print(struct tally *tally);
 
 #endif

@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034
 if [ -z "${KVR_HOST:-}" ]; then
 	exec "$KVRING_SOURCE/tests/vm/run" --hosts 2 \
-		--timeout "${KVR_LIMIT:-240}" -- bash "$0" "$@"
+		--timeout "${KVR_LIMIT:-480}" -- bash "$0" "$@"
 fi
 # shellcheck source=tests/cli/lib.bash
 . "$KVRING_SOURCE/tests/cli/lib.bash" || exit 1
