@@ -16,7 +16,7 @@
  */
 #include <math.h>
 
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 #include "runtime/tensor.h"
 
 struct oracle {
@@ -41,11 +41,7 @@ struct row {
 static double element(const struct kvr_tensor *t, size_t token, size_t head,
 		      size_t i)
 {
-	size_t at = token * t->token_stride + head * t->head_stride + i;
-
-	if (t->dtype == KVR_BF16)
-		return kvr_bf16_to_f32(((const uint16_t *)t->data)[at]);
-	return ((const float *)t->data)[at];
+	return kvr_element_get(t, kvr_element_at(t, token, head) + i);
 }
 
 static struct place place_of(struct kvr_ranges ranges, size_t token)

@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "compute/cpu/state.h"
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 
 struct rectangle {
 	const struct kvr_cpu *cpu;
@@ -46,23 +46,16 @@ static uint64_t seen_by_item(const struct kvr_cpu *cpu,
 			 range->start, range->length);
 }
 
-static float q_element(const struct kvr_tensor *q, size_t at)
-{
-	if (q->dtype == KVR_BF16)
-		return kvr_bf16_to_f32(((const uint16_t *)q->data)[at]);
-	return ((const float *)q->data)[at];
-}
-
 /* Scores come out in base 2: one rounding, of the product in double. */
 static void pack_row(const struct kvr_cpu *cpu, size_t token, size_t head,
 		     float *to)
 {
 	const double scale = (double)cpu->shape.scale * M_LOG2E;
-	size_t at = token * cpu->q.token_stride + head * cpu->q.head_stride;
+	size_t at = kvr_element_at(&cpu->q, token, head);
 
 	for (size_t i = 0; i < cpu->shape.head_dim; i++)
 		to[i * cpu->kernel->rows] =
-			(float)(q_element(&cpu->q, at + i) * scale);
+			(float)(kvr_element_get(&cpu->q, at + i) * scale);
 }
 
 /* Rows past the end of the range are 0: finite, and nobody reads them. */

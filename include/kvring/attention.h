@@ -172,6 +172,37 @@ kvr_attention_pack(struct kvr_plan *plan, const struct kvr_tensor *k,
  */
 KVR_API struct kvr_pass *kvr_plan_pass(const struct kvr_plan *plan);
 
+/* ------------------------------------------------------------- merging */
+
+/* Of which logarithm a log-sum-exp is. */
+enum kvr_lse_base { KVR_LSE_NATURAL = 0, KVR_LSE_LOG2 = 1 };
+
+/*
+ * Attention over some of the keys, normalised, as kvr_attention_run or another
+ * library gave it: lse of head h, row t is lse[h * lse_head_stride + t].
+ */
+struct kvr_partial {
+	struct kvr_tensor out;
+	float *lse;
+	size_t lse_head_stride;
+	enum kvr_lse_base base;
+};
+
+/*
+ * Attention over the keys of a and those of b, which are others:
+ *
+ *	lse = log(exp(a.lse) + exp(b.lse))
+ *	out = exp(a.lse - lse) a.out + exp(b.lse - lse) b.out
+ *
+ * All three have the same tokens, heads and dim; types and bases may differ.
+ * out may be a or b, or share no memory with them. Computed in double, rounded
+ * once. A row whose lse is -inf counts for nothing, whatever its values are;
+ * where both are, out = 0 and lse = -inf. Errors: INVALID.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_attention_merge(const struct kvr_partial *a, const struct kvr_partial *b,
+		    const struct kvr_partial *out);
+
 /* ---------------------------------------------------------- references */
 
 /*
