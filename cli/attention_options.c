@@ -16,6 +16,7 @@
 enum key {
 	KEY_CAUSAL = 256,
 	KEY_SCALE,
+	KEY_SOFTCAP,
 	KEY_PARTITION,
 	KEY_THREADS,
 	KEY_SLOTS,
@@ -56,6 +57,9 @@ static const struct argp_option options[] = {
 	 0},
 	{"scale", KEY_SCALE, "S", 0,
 	 "Multiply scores by S (default: 1 / sqrt(head dimension))", 0},
+	{"softcap", KEY_SOFTCAP, "C", 0,
+	 "Make C * tanh(s / C) of each scaled score s (default: s as it is)",
+	 0},
 	{"partition", KEY_PARTITION, "HOW", 0,
 	 "Give each rank 'contiguous' tokens (default), or 'zigzag': one piece "
 	 "from the front and one from the back, which balances --causal",
@@ -100,6 +104,16 @@ static float scale_of(const struct argp_state *state, const char *value)
 		usage_error(state, "--scale", value,
 			    "a number other than 0 that a float can hold");
 	return (float)scale;
+}
+
+static float softcap_of(const struct argp_state *state, const char *value)
+{
+	double softcap;
+
+	if (!parse_real(value, (double)FLT_MIN, (double)FLT_MAX, &softcap))
+		usage_error(state, "--softcap", value,
+			    "a positive number that a float can hold");
+	return (float)softcap;
 }
 
 static uint64_t chunk_of(const struct argp_state *state, const char *value)
@@ -205,6 +219,9 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		return 0;
 	case KEY_SCALE:
 		o->scale = scale_of(state, arg);
+		return 0;
+	case KEY_SOFTCAP:
+		o->softcap = softcap_of(state, arg);
 		return 0;
 	case KEY_PARTITION:
 		o->partition = partition_of(state, arg);

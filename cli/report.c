@@ -81,9 +81,11 @@ static json_t *options_json(const struct attention_job *job)
 	const struct attention_options *o = job->options;
 
 	return json_pack(
-		"{s:i, s:b, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, s:s}", "n",
+		"{s:i, s:b, s:o, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, s:s}", "n",
 		(int)job->n, "causal", (int)o->causal, "scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
+		"softcap",
+		o->softcap == 0 ? json_null() : json_real((double)o->softcap),
 		"partition",
 		o->partition == PARTITION_ZIGZAG ? "zigzag" : "contiguous",
 		"threads", (int)job->threads, "slots", (int)o->slots,

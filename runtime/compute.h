@@ -29,7 +29,8 @@ struct kvr_compute_shape {
 	uint32_t head_dim, value_dim;
 	enum kvr_dtype dtype;
 	enum kvr_mask mask;
-	float scale; /* resolved: never 0 by default rule */
+	float scale;   /* resolved: never 0 by default rule */
+	float softcap; /* 0: none */
 };
 
 struct kvr_ranges {

@@ -88,7 +88,8 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 	    kvr_shape_from_desc(desc, &plan->shape) != KVR_OK) {
 		kvr_log(log, KVR_LOG_ERROR,
 			"plan: the description is wrong; kv_heads must divide "
-			"q_heads, head_dim and value_dim be 1 to %d",
+			"q_heads, head_dim and value_dim be 1 to %d, softcap "
+			"not be negative",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
 	}

@@ -15,27 +15,35 @@ enum {
 	TERM_DTYPE,
 	TERM_MASK,
 	TERM_SCALE,
+	TERM_SOFTCAP,
 	TERM_LAYOUT,
 	TERM_COUNT
 };
 
 static const char *const term_names[TERM_COUNT] = {
-	[TERM_Q_HEADS] = "q_heads",    [TERM_KV_HEADS] = "kv_heads",
-	[TERM_HEAD_DIM] = "head_dim",  [TERM_VALUE_DIM] = "value_dim",
-	[TERM_DTYPE] = "dtype",	       [TERM_MASK] = "mask",
-	[TERM_SCALE] = "scale (bits)", [TERM_LAYOUT] = "kernel layout",
+	[TERM_Q_HEADS] = "q_heads",	 [TERM_KV_HEADS] = "kv_heads",
+	[TERM_HEAD_DIM] = "head_dim",	 [TERM_VALUE_DIM] = "value_dim",
+	[TERM_DTYPE] = "dtype",		 [TERM_MASK] = "mask",
+	[TERM_SCALE] = "scale (bits)",	 [TERM_SOFTCAP] = "softcap (bits)",
+	[TERM_LAYOUT] = "kernel layout",
 };
 
 struct terms {
 	uint64_t term[TERM_COUNT];
 };
 
+static uint32_t bits_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
 static void write_terms(const struct kvr_plan *plan, struct terms *out)
 {
 	const struct kvr_compute_shape *s = &plan->shape;
-	uint32_t scale_bits;
 
-	memcpy(&scale_bits, &s->scale, sizeof(scale_bits));
 	*out = (struct terms){
 		.term =
 			{
@@ -45,7 +53,8 @@ static void write_terms(const struct kvr_plan *plan, struct terms *out)
 				[TERM_VALUE_DIM] = s->value_dim,
 				[TERM_DTYPE] = s->dtype,
 				[TERM_MASK] = s->mask,
-				[TERM_SCALE] = scale_bits,
+				[TERM_SCALE] = bits_of(s->scale),
+				[TERM_SOFTCAP] = bits_of(s->softcap),
 				[TERM_LAYOUT] = plan->ops->layout_id,
 			},
 	};

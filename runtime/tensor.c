@@ -38,6 +38,13 @@ static bool heads_valid(uint32_t q_heads, uint32_t kv_heads)
 	return kv_heads > 0 && q_heads > 0 && q_heads % kv_heads == 0;
 }
 
+/* False for NaN and infinity, too. */
+static bool numbers_valid(const struct kvr_plan_desc *desc)
+{
+	return isfinite(desc->scale) && isfinite(desc->softcap) &&
+	       desc->softcap >= 0;
+}
+
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out)
 {
@@ -47,7 +54,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		return KVR_ERR_INVALID;
 	if (!dim_valid(desc->head_dim) || !dim_valid(value_dim))
 		return KVR_ERR_INVALID;
-	if (kvr_dtype_bytes(desc->dtype) == 0 || !isfinite(desc->scale))
+	if (kvr_dtype_bytes(desc->dtype) == 0 || !numbers_valid(desc))
 		return KVR_ERR_INVALID;
 	if (desc->mask != KVR_MASK_FULL && desc->mask != KVR_MASK_CAUSAL)
 		return KVR_ERR_INVALID;
@@ -60,6 +67,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		.dtype = desc->dtype,
 		.mask = desc->mask,
 		.scale = desc->scale,
+		.softcap = desc->softcap,
 	};
 	if (out->scale == 0)
 		out->scale = (float)(1 / sqrt((double)desc->head_dim));

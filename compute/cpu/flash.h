@@ -106,6 +106,19 @@ static void score(const struct kvr_cpu_tile *t)
 		score_block(t, v, 0);
 }
 
+/* Before hide: tanh would make -1 of -inf. */
+static void cap(const struct kvr_cpu_tile *t)
+{
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
+
+		for (size_t i = 0; i < t->panels * KVR_CPU_PANEL;
+		     i += KVR_LANES)
+			kvr_store(row + i,
+				  kvr_tanh(kvr_load(row + i)) * t->cap);
+	}
+}
+
 static void hide(const struct kvr_cpu_tile *t)
 {
 	for (size_t r = 0; r < KVR_ROWS; r++) {
@@ -232,6 +245,8 @@ static void tile(const struct kvr_cpu_tile *t)
 	float decay[KVR_CPU_ROWS_MAX] = {0};
 
 	score(t);
+	if (t->cap > 0)
+		cap(t);
 	if (t->visible)
 		hide(t);
 	soften(t, decay);

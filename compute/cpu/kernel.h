@@ -19,7 +19,7 @@
  * out / sum, and its log2-sum-exp2 is max + log2(sum).
  */
 struct kvr_cpu_tile {
-	const float *q;	 /* [dim][rows], times scale * log2(e) */
+	const float *q;	 /* [dim][rows], times scale * log2(e), or see cap */
 	const float *kv; /* the first panel */
 	size_t panel_stride;
 	size_t dim;
@@ -27,6 +27,8 @@ struct kvr_cpu_tile {
 	size_t panels; /* 1 .. KVR_CPU_KEYS / 16 */
 	/* Keys that row r sees: the first visible[r]. NULL: all. */
 	const uint32_t *visible;
+	/* softcap * log2(e), where q comes times scale / softcap; 0: none. */
+	float cap;
 	float *scores; /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */
 	float *out;    /* [group][rows][16] */
 	float *max, *sum;

@@ -8,6 +8,7 @@
  *	out = sum_j exp(s_j - m) v[j, g] / l
  *	lse = m + log(l)
  *
+ * with s_j = softcap * tanh(s_j / softcap) in its place where there is one,
  * over the keys j that token t sees: of its own sequence and, under a causal
  * mask, of no later position. Two passes, the maximum and then the sums, so
  * that nothing of it is shared with the online softmax of the kernels.
@@ -62,12 +63,13 @@ static bool sees(const struct oracle *o, struct place q, struct place k)
 
 static double score(const struct oracle *o, const struct row *row, size_t key)
 {
-	double dot = 0;
+	double cap = (double)o->shape.softcap, dot = 0;
 
 	for (size_t i = 0; i < o->shape.head_dim; i++)
 		dot += element(o->q, row->token, row->q_head, i) *
 		       element(o->k, key, row->kv_head, i);
-	return dot * (double)o->shape.scale;
+	dot *= (double)o->shape.scale;
+	return cap > 0 ? cap * tanh(dot / cap) : dot;
 }
 
 static void find_max(const struct oracle *o, struct row *row, size_t key)

@@ -50,7 +50,9 @@ static uint64_t seen_by_item(const struct kvr_cpu *cpu,
 static void pack_row(const struct kvr_cpu *cpu, size_t token, size_t head,
 		     float *to)
 {
-	const double scale = (double)cpu->shape.scale * M_LOG2E;
+	const double cap = (double)cpu->shape.softcap;
+	const double scale =
+		(double)cpu->shape.scale * (cap > 0 ? 1 / cap : M_LOG2E);
 	size_t at = kvr_element_at(&cpu->q, token, head);
 
 	for (size_t i = 0; i < cpu->shape.head_dim; i++)

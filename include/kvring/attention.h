@@ -4,12 +4,13 @@
  *
  *	out[t, h, :] = sum_j p_j v[j, g, :] / sum_j p_j
  *	lse[h, t]    = log(sum_j p_j)
- *	p_j          = exp(scale * <q[t, h, :], k[j, g, :]>)
+ *	p_j          = exp(s_j), s_j = scale * <q[t, h, :], k[j, g, :]>
  *
  * over the keys j that the mask lets token t see, on whatever ranks they are;
  * g = h / (q_heads / kv_heads). Accumulation and partial results are fp32 and
  * are merged in the order of steps, so that two runs agree bit for bit.
- * A row that sees no key gives out = 0 and lse = -inf.
+ * A row that sees no key gives out = 0 and lse = -inf. With a soft-cap C, as
+ * FlashAttention and Gemma 2 define it, s_j becomes C tanh(s_j / C).
  *
  * Source of the formula: Milakov, Gimelshein, 2018, arXiv 1805.02867 (online
  * softmax); Liu, Zaharia, Abbeel, 2023, arXiv 2310.01889 (the ring).
@@ -99,7 +100,8 @@ struct kvr_plan_desc {
 	uint32_t value_dim;	    /* of v and out; 0: head_dim */
 	enum kvr_dtype dtype;	    /* of q, k and v */
 	enum kvr_mask mask;
-	float scale; /* 0: 1 / sqrt(head_dim) */
+	float scale;   /* 0: 1 / sqrt(head_dim) */
+	float softcap; /* of scores, positive; 0: none */
 	const struct kvr_range *q_ranges;
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;

@@ -27,6 +27,8 @@ a="attention in.st -o out.st"
 	fails 2 "--scale: 'nan'" $a -n 2 --scale nan
 	fails 2 "--scale: '0'" $a -n 2 --scale 0
 	fails 2 "--scale: '1e99'" $a -n 2 --scale 1e99
+	fails 2 "--softcap: '0'" $a -n 2 --softcap 0
+	fails 2 "--softcap: '-5'" $a -n 2 --softcap -5
 	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
 	fails 2 "--threads: '0'" $a -n 2 --threads 0
 	fails 2 "--slots: '0'" $a -n 2 --slots 0

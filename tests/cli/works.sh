@@ -39,6 +39,10 @@ for n in 1 2 3 5; do
 	verifies a.st -o out.st -n $n --causal --partition zigzag
 done
 verifies a.st -o out.st -n 2 --slots 1 --scale 0.3 --threads 2
+verifies a.st -o capped.st -n 3 --causal --softcap 0.5
+works attention a.st -o out.st -n 3 --causal
+! cmp -s out.st capped.st || die "--softcap changes nothing"
+rm capped.st
 verifies a.st -o out.st -n 3 --slots 5 --chunk 1000 --transport shm \
 	--timeout 5
 works random bf16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype bf16

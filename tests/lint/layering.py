@@ -39,7 +39,8 @@ RULES = [  # where, what quoted includes it may name
     (r"compute/(?P<back>[^/]+)/.*",
      [PUBLIC, SEAM % "compute|log|tensor|bf16|element", r"compute/[^/]+\.h",
       r"compute/{back}/.*"]),
-    (r"compute/[^/]+", [PUBLIC, SEAM % "compute|log|tensor|bf16|element", r"compute/[^/]+\.h"]),
+    (r"compute/[^/]+", [PUBLIC, SEAM % "compute|log|tensor|bf16|element",
+                        r"compute/[^/]+\.h"]),
 ]
 
 FOREIGN = [  # system headers, where alone they may appear

@@ -19,7 +19,14 @@ struct header {
 	double products;
 };
 
+/* Follows the header in files of the second version. */
+struct more {
+	float softcap;
+	uint32_t reserved[3];
+};
+
 _Static_assert(sizeof(struct header) == 64, "as generate.py writes it");
+_Static_assert(sizeof(struct more) == 16, "as generate.py writes it");
 
 static void *read_file(const char *path, size_t *bytes)
 {
@@ -86,6 +93,7 @@ void reference_case_read(const char *directory, const char *file,
 			 struct reference_case *out)
 {
 	struct header h;
+	struct more more = {0};
 	char path[4096];
 	size_t bytes;
 	char *at;
@@ -94,13 +102,17 @@ void reference_case_read(const char *directory, const char *file,
 	snprintf(out->name, sizeof(out->name), "%s", file);
 	out->data = read_file(path, &bytes);
 	at = out->data;
-	if (bytes < sizeof(h) || memcmp(at, "KVRREF1", 8) != 0) {
+	if (bytes < sizeof(h) + sizeof(more) ||
+	    (memcmp(at, "KVRREF1", 8) != 0 && memcmp(at, "KVRREF2", 8) != 0)) {
 		fprintf(stderr, "%s is not a case\n", path);
 		exit(1);
 	}
 	memcpy(&h, take(&at, sizeof(h)), sizeof(h));
+	if (h.magic[6] == '2')
+		memcpy(&more, take(&at, sizeof(more)), sizeof(more));
 	out->mask = (enum kvr_mask)h.mask;
 	out->scale = h.scale;
+	out->softcap = more.softcap;
 	out->q_start = h.q_start;
 	out->kv_start = h.kv_start;
 	out->products = h.products;

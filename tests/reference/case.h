@@ -9,7 +9,8 @@ struct reference_case {
 	char name[128]; /* of the file */
 	void *data;	/* owns everything below */
 	enum kvr_mask mask;
-	float scale; /* 0: the default */
+	float scale;   /* 0: the default */
+	float softcap; /* 0: none */
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;
 	const float *out;  /* [q tokens, q heads, value dim] */

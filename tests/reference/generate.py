@@ -4,17 +4,19 @@
 
 PyTorch is needed only here, never by the tests:
 
-    python3 tests/reference/generate.py          write the cases
+    python3 tests/reference/generate.py          write the cases that are
+                                                 not there yet
     python3 tests/reference/generate.py --check  compute them again from the
                                                  committed inputs, compare
 
 Inputs are drawn from a seeded generator and rounded to f32 or bf16; what is
 expected is computed in float64 from the rounded inputs, once with softmax and
-logsumexp and once with scaled_dot_product_attention, which must agree.
+logsumexp and once with scaled_dot_product_attention, or where it lacks what the
+case is about with plain sums of exponentials; the two must agree.
 
 Container, little endian, each array padded with zeros to a multiple of 8:
 
-    char  magic[8]   "KVRREF1\\0"
+    char  magic[8]   "KVRREF1\\0", or "KVRREF2\\0" where more follows
     u32   dtype      0 f32, 1 bf16: type of q, k, v
     u32   mask       0 full, 1 causal
     u32   q_tokens, kv_tokens
@@ -24,6 +26,8 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     f32   scale      0: 1 / sqrt(head_dim)
     u32   reserved   0
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
+    f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
+    u32   reserved   3 x 0
     q     [q_tokens,  q_heads,  head_dim]   dtype
     k     [kv_tokens, kv_heads, head_dim]   dtype
     v     [kv_tokens, kv_heads, value_dim]  dtype
@@ -39,21 +43,23 @@ from torch.nn import functional
 
 CASES = pathlib.Path(__file__).resolve().parent / "cases"
 MAGIC = b"KVRREF1\0"
+MAGIC_MORE = b"KVRREF2\0"
 HEADER = struct.Struct("<8s10IfId")
+MORE = struct.Struct("<f3I")
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 DTYPES = list(TYPES)
 MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal"):
+         kind="normal", softcap=0.0):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
             "kv_tokens": tokens if kv is None else kv, "q_start": start[0],
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
-            "kind": kind}
+            "kind": kind, "softcap": softcap}
 
 
 def all_cases():
@@ -92,6 +98,12 @@ def all_cases():
         yield case(dtype, "causal", 1, (4, 2), 64, kv=77, start=(76, 0))
         # the first 9 queries see no key: 0 and -inf
         yield case(dtype, "causal", 33, (2, 1), 16, kv=24, start=(0, 9))
+    # scores of a few units under caps below and above them
+    for dtype in DTYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 100, (4, 2), 16, scale=1.0, softcap=2.0)
+        yield case(dtype, "causal", 33, (2, 1), (80, 24), softcap=50.0)
+        yield case(dtype, "full", 100, (2, 1), 16, kind="peaked", softcap=30.0)
 
 
 def name_of(c):
@@ -105,6 +117,8 @@ def name_of(c):
         parts.append(f"v{c['value_dim']}")
     if c["scale"]:
         parts.append(f"s{c['scale']:g}")
+    if c["softcap"]:
+        parts.append(f"cap{c['softcap']:g}")
     if c["kind"] != "normal":
         parts.append(c["kind"])
     return "-".join(parts)
@@ -145,22 +159,32 @@ def scale_of(c):
     return scale if scale else c["head_dim"] ** -0.5
 
 
+def again(c, q, k, v, seen, scores):
+    """The output of rows that see a key, in another way."""
+    if not c["softcap"]:
+        return functional.scaled_dot_product_attention(
+            q[None], k[None], v[None], attn_mask=seen, scale=scale_of(c))[0]
+    weights = scores.exp()
+    return torch.stack([weights[h] @ v[h] for h in range(len(v))]) \
+        / weights.sum(dim=-1, keepdim=True)
+
+
 def attend(c, q, k, v):
     """out [q, heads, value_dim], lse [heads, q], products; all float64."""
     q, k, v = (t.double().transpose(0, 1) for t in (q, k, v))
     group = c["q_heads"] // c["kv_heads"]
     k, v = (t.repeat_interleave(group, dim=0) for t in (k, v))
     seen, scale = visible(c), scale_of(c)
-    scores = (scale * (q @ k.transpose(1, 2))).masked_fill(
-        ~seen, float("-inf"))
+    scores = scale * (q @ k.transpose(1, 2))
+    if c["softcap"]:
+        scores = c["softcap"] * (scores / c["softcap"]).tanh()
+    scores = scores.masked_fill(~seen, float("-inf"))
     lse = scores.logsumexp(dim=-1)
     alive = seen.any(dim=-1)
     out = torch.zeros(len(q), c["q_tokens"], c["value_dim"],
                       dtype=torch.float64)
     out[:, alive] = scores[:, alive].softmax(dim=-1) @ v
-    second = functional.scaled_dot_product_attention(
-        q[None, :, alive], k[None], v[None], attn_mask=seen[alive],
-        scale=scale)[0]
+    second = again(c, q[:, alive], k, v, seen[alive], scores[:, alive])
     assert torch.allclose(out[:, alive], second, rtol=1e-12, atol=1e-13)
     assert not out.isnan().any() and not lse.isnan().any()
     assert bool((lse[:, ~alive] == float("-inf")).all())
@@ -178,23 +202,28 @@ def raw(tensor):
 
 def encode(c, q, k, v):
     out, lse, products = attend(c, q, k, v)
+    more = MORE.pack(c["softcap"], 0, 0, 0) if c["softcap"] else b""
     header = HEADER.pack(
-        MAGIC, DTYPES.index(c["dtype"]), MASKS.index(c["mask"]),
+        MAGIC_MORE if more else MAGIC, DTYPES.index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
         c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
         c["scale"], 0, products)
-    return header + b"".join(map(raw, (q, k, v, out.float(), lse)))
+    return header + more + b"".join(map(raw, (q, k, v, out.float(), lse)))
 
 
 def decode(data):
     """The case and what follows its header, as tensors."""
     (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
      kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
-    assert magic == MAGIC
+    assert magic in (MAGIC, MAGIC_MORE)
+    softcap, at = 0.0, HEADER.size
+    if magic == MAGIC_MORE:
+        softcap = MORE.unpack_from(data, at)[0]
+        at += MORE.size
     c = case(DTYPES[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
-             scale=scale)
-    at, tensors = HEADER.size, []
+             scale=scale, softcap=softcap)
+    tensors = []
     for kind, shape in [
             (TYPES[c["dtype"]], (q_tokens, q_heads, head_dim)),
             (TYPES[c["dtype"]], (kv_tokens, kv_heads, head_dim)),
@@ -225,15 +254,15 @@ def main():
         print(f"{len(paths)} cases agree with PyTorch {torch.__version__}")
         return
     CASES.mkdir(exist_ok=True)
-    for path in CASES.glob("*.kvref"):
-        path.unlink()
-    total = 0
+    names = set()
     for seed, c in enumerate(all_cases()):
         path = CASES / f"{name_of(c)}.kvref"
-        assert not path.exists(), path
-        total += path.write_bytes(encode(c, *draw(c, seed)))
-    count = len(list(CASES.glob("*.kvref")))
-    print(f"{count} cases, {total} bytes, PyTorch {torch.__version__}")
+        assert path not in names, path
+        names.add(path)
+        if not path.exists():
+            path.write_bytes(encode(c, *draw(c, seed)))
+            print(f"{path.name} by PyTorch {torch.__version__}")
+    print(f"{len(names)} cases")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ static void oracle_check(const struct reference_case *c)
 	desc.dtype = c->q.dtype;
 	desc.mask = c->mask;
 	desc.scale = c->scale;
+	desc.softcap = c->softcap;
 	desc.q_ranges = &q;
 	desc.q_range_count = 1;
 	desc.kv_ranges = &kv;
@@ -87,6 +88,7 @@ static struct kvr_compute_shape shape_of(const struct reference_case *c)
 		.mask = c->mask,
 		.scale = c->scale ? c->scale
 				  : (float)(1 / sqrt((double)c->q.dim)),
+		.softcap = c->softcap,
 	};
 }
 

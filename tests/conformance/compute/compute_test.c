@@ -7,7 +7,8 @@
  * products, each rounded relative to at most S, the largest |score|: its
  * error is about u S sqrt(head_dim) / 2, typically, and shows as a relative
  * error of the key's weight. Sums of weights and values add some u, in all
- * less than 16 u, about 1e-6; the bound is 16 u + 4 u S.
+ * less than 16 u, about 1e-6; the bound is 16 u + 4 u S. A soft-cap makes
+ * scores and their errors smaller, and adds 3 ulp of what it gives: 6 u S.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -31,7 +32,9 @@ static uint64_t first_seed = 20250101;
 
 static double tolerance(const struct problem *p)
 {
-	return UNIT_ROUNDOFF * (16 + 4 * problem_largest_score(p));
+	double largest = problem_largest_score(p);
+
+	return UNIT_ROUNDOFF * (16 + (p->desc.softcap > 0 ? 10 : 4) * largest);
 }
 
 static struct manner plainly(void)
@@ -336,6 +339,31 @@ static void kernel_large_scores_match_oracle(void **state)
 	problem_free(&p);
 }
 
+/*
+ * Scores of +-12 under caps from a tenth of that to ten times; and what is
+ * hidden stays hidden, for the cap would make -cap of -inf.
+ */
+static void kernel_softcap_matches_oracle(void **state)
+{
+	static const float caps[] = {1, 12, 50, 120};
+	struct problem p;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++)
+		for (int mask = 0; mask < 2; mask++) {
+			struct manner m = plainly();
+
+			problem_square(&p, 50, 300, 24,
+				       mask ? KVR_MASK_CAUSAL : KVR_MASK_FULL);
+			p.desc.scale = 1;
+			p.desc.softcap = caps[i];
+			problem_fill(&p, 15);
+			m.steps = 3;
+			check(&p, &m);
+			problem_free(&p);
+		}
+}
+
 static void kernel_negative_scale_matches_oracle(void **state)
 {
 	struct manner m = plainly();
@@ -509,6 +537,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_any_threads_same_bits),
 		cmocka_unit_test(kernel_second_pass_same_bits),
 		cmocka_unit_test(kernel_large_scores_match_oracle),
+		cmocka_unit_test(kernel_softcap_matches_oracle),
 		cmocka_unit_test(kernel_negative_scale_matches_oracle),
 		cmocka_unit_test(kernel_negative_zeros_give_zero),
 		cmocka_unit_test(kernel_nan_query_shows_in_its_row),

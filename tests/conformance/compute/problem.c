@@ -177,6 +177,8 @@ void problem_random(struct problem *p, uint64_t seed)
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	if (random_below(&state, 3) == 0)
 		p->desc.scale = random_unit(&state);
+	if (random_below(&state, 3) == 0)
+		p->desc.softcap = 0.05f + fabsf(random_unit(&state));
 	p->strided = (int)random_below(&state, 2);
 	p->desc.q_range_count = random_below(&state, 4);
 	p->desc.kv_range_count = random_below(&state, 6);

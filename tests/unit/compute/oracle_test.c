@@ -177,6 +177,21 @@ static void oracle_grouped_bf16_default_scale(void **state)
 	}
 }
 
+/* Cap 1: scores tanh(1) = 0.76159416 and 0; tanh(2) = 0.96402758, twice. */
+static void oracle_softcap_bends_scores(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.softcap = 1;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.out[0], 1.63660052);
+	ASSERT_NEAR(p.lse[0], 1.14476013);
+	ASSERT_NEAR(p.out[2], 2.0);
+	ASSERT_NEAR(p.lse[1], 1.65717476);
+}
+
 /* exp(1e4) overflows, exp(1e4 - max) does not. */
 static void oracle_large_scores_finite(void **state)
 {
@@ -234,6 +249,7 @@ int main(void)
 		cmocka_unit_test(oracle_other_sequence_is_not_seen),
 		cmocka_unit_test(oracle_listed_rows_only),
 		cmocka_unit_test(oracle_grouped_bf16_default_scale),
+		cmocka_unit_test(oracle_softcap_bends_scores),
 		cmocka_unit_test(oracle_large_scores_finite),
 		cmocka_unit_test(oracle_bad_arguments_invalid),
 	};

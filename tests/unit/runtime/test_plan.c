@@ -143,6 +143,9 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.mask = (enum kvr_mask)9, KVR_ERR_INVALID);
 	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
 	REFUSED(d.scale = INFINITY, KVR_ERR_INVALID);
+	REFUSED(d.softcap = -1, KVR_ERR_INVALID);
+	REFUSED(d.softcap = NAN, KVR_ERR_INVALID);
+	REFUSED(d.softcap = INFINITY, KVR_ERR_INVALID);
 	REFUSED(d.q_ranges = &wraps, KVR_ERR_INVALID);
 	REFUSED(d.kv_ranges = &wraps, KVR_ERR_INVALID);
 	REFUSED(d.q_ranges = NULL, KVR_ERR_INVALID);
@@ -211,6 +214,18 @@ static void block_bytes_wrong_arguments_refused(void **state)
 	assert_int_equal(bytes, 7);
 }
 
+/* Rank 1 has its own idea of the softcap. */
+static void other_softcap(struct rank *rank)
+{
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.softcap = rank->rank == 1 ? 0.25f : 0.5f;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "softcap (bits) is "));
+}
+
 /* Rank 1 has its own idea of the scale. */
 static void other_scale(struct rank *rank)
 {
@@ -233,6 +248,7 @@ static void other_scale(struct rank *rank)
 static void plan_differs_between_ranks_mismatch(void **state)
 {
 	(void)state;
+	over(2, other_softcap, 0);
 	over(2, other_scale, 0);
 	over(RANKS, other_scale, 0);
 }
