@@ -79,7 +79,7 @@ static const struct argp_option options[] = {
 	{"timeout", KEY_TIMEOUT, "SECONDS", 0,
 	 "Give a silent rank up after SECONDS (default 10)", 0},
 	{"f32-output", KEY_F32, 0, 0,
-	 "Write out as F32, also where the input is BF16", 0},
+	 "Write out as F32, also where the input is not", 0},
 	{"verify", KEY_VERIFY, 0, 0,
 	 "Compare the result with the oracle; fail where it differs", 0},
 	{"json", KEY_JSON, 0, 0, "Print the closing table as JSON", 0},

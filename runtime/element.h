@@ -5,6 +5,7 @@
 
 #include "kvring/attention.h"
 #include "runtime/bf16.h"
+#include "runtime/f16.h"
 
 /* Where [token, head, 0] is, in elements. */
 static inline size_t kvr_element_at(const struct kvr_tensor *tensor,
@@ -17,6 +18,8 @@ static inline float kvr_element_get(const struct kvr_tensor *tensor, size_t at)
 {
 	if (tensor->dtype == KVR_BF16)
 		return kvr_bf16_to_f32(((const uint16_t *)tensor->data)[at]);
+	if (tensor->dtype == KVR_F16)
+		return kvr_f16_to_f32(((const uint16_t *)tensor->data)[at]);
 	return ((const float *)tensor->data)[at];
 }
 
@@ -26,6 +29,8 @@ static inline void kvr_element_set(const struct kvr_tensor *tensor, size_t at,
 {
 	if (tensor->dtype == KVR_BF16)
 		((uint16_t *)tensor->data)[at] = kvr_bf16_from_f32(value);
+	else if (tensor->dtype == KVR_F16)
+		((uint16_t *)tensor->data)[at] = kvr_f16_from_f32(value);
 	else
 		((float *)tensor->data)[at] = value;
 }

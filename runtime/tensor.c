@@ -9,6 +9,7 @@ size_t kvr_dtype_bytes(enum kvr_dtype dtype)
 	case KVR_F32:
 		return 4;
 	case KVR_BF16:
+	case KVR_F16:
 		return 2;
 	}
 	return 0;

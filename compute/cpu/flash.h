@@ -253,14 +253,21 @@ static void tile(const struct kvr_cpu_tile *t)
 	add_values(t, decay);
 }
 
-static void widen(const uint16_t *bf16, float *out, size_t count)
+static void widen_bf16(const uint16_t *from, float *out, size_t count)
 {
 	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_bf16(bf16 + i));
+		kvr_store(out + i, kvr_load_bf16(from + i));
+}
+
+static void widen_f16(const uint16_t *from, float *out, size_t count)
+{
+	for (size_t i = 0; i < count; i += KVR_LANES)
+		kvr_store(out + i, kvr_load_f16(from + i));
 }
 
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
-	.widen = widen,
+	.widen_bf16 = widen_bf16,
+	.widen_f16 = widen_f16,
 };

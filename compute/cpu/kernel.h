@@ -38,8 +38,9 @@ struct kvr_cpu_kernel {
 	uint32_t rows; /* <= KVR_CPU_ROWS_MAX */
 	void (*tile)(const struct kvr_cpu_tile *tile);
 
-	/* count: a multiple of 16. */
-	void (*widen)(const uint16_t *bf16, float *out, size_t count);
+	/* To f32; count: a multiple of 16. */
+	void (*widen_bf16)(const uint16_t *from, float *out, size_t count);
+	void (*widen_f16)(const uint16_t *from, float *out, size_t count);
 };
 
 extern const struct kvr_cpu_kernel kvr_cpu_kernel_portable;

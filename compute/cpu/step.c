@@ -137,6 +137,22 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 	}
 }
 
+/* The panels of a tile of keys as f32, which they may be already. */
+static const float *widen(const struct rectangle *r, const char *from,
+			  size_t count)
+{
+	const struct kvr_cpu *cpu = r->cpu;
+	const uint16_t *half = (const uint16_t *)(const void *)from;
+
+	if (cpu->shape.dtype == KVR_F32)
+		return (const float *)(const void *)from;
+	if (cpu->shape.dtype == KVR_BF16)
+		cpu->kernel->widen_bf16(half, r->scratch.kv, count);
+	else
+		cpu->kernel->widen_f16(half, r->scratch.kv, count);
+	return r->scratch.kv;
+}
+
 static void step_range(const struct rectangle *r, uint64_t seen)
 {
 	const struct kvr_cpu *cpu = r->cpu;
@@ -150,13 +166,7 @@ static void step_range(const struct rectangle *r, uint64_t seen)
 		size_t count = kvr_cpu_panels(
 			left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS);
 
-		if (cpu->shape.dtype == KVR_F32) {
-			step_keys(r, key, (const float *)(const void *)from);
-			continue;
-		}
-		cpu->kernel->widen((const uint16_t *)(const void *)from,
-				   r->scratch.kv, count * panel);
-		step_keys(r, key, r->scratch.kv);
+		step_keys(r, key, widen(r, from, count * panel));
 	}
 }
 

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1 };
+enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1, KVR_F16 = 2 };
 
 /* Bytes of one element; 0 for an unknown type. */
 KVR_API size_t kvr_dtype_bytes(enum kvr_dtype dtype);

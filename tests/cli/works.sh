@@ -50,6 +50,11 @@ verifies bf16.st -o out.st -n 2
 size=$(stat -c %s out.st)
 verifies bf16.st -o out.st -n 2 --f32-output
 [ "$(stat -c %s out.st)" -gt "$size" ] || die "--f32-output is not larger"
+works random f16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype f16
+verifies f16.st -o out.st -n 2 --causal
+grep -aq '"out":{"dtype":"F16"' out.st || die "out is not F16"
+verifies f16.st -o out.st -n 2 --f32-output
+rm f16.st
 
 # More ranks than tokens: those left over have nothing and take part.
 works random tiny.st --tokens 3 --q-heads 1 --head-dim 4

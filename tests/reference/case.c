@@ -63,6 +63,16 @@ static struct kvr_tensor take_tensor(char **at, enum kvr_dtype dtype,
 	return kvr_tensor_dense(take(at, bytes), dtype, tokens, heads, dim);
 }
 
+/* Finite ones: the cases have no others. */
+static double f16_value(uint16_t bits)
+{
+	int exponent = bits >> 10 & 31;
+	double size = exponent ? ldexp(0x400 + (bits & 0x3ff), exponent - 25)
+			       : ldexp(bits & 0x3ff, -24);
+
+	return bits & 0x8000 ? -size : size;
+}
+
 double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 			 size_t i)
 {
@@ -72,6 +82,8 @@ double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 
 	if (t->dtype == KVR_F32)
 		return ((const float *)t->data)[at];
+	if (t->dtype == KVR_F16)
+		return f16_value(((const uint16_t *)t->data)[at]);
 	bits = (uint32_t)((const uint16_t *)t->data)[at] << 16;
 	memcpy(&value, &bits, sizeof(value));
 	return value;

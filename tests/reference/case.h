@@ -24,7 +24,7 @@ void reference_case_read(const char *directory, const char *file,
 			 struct reference_case *out);
 void reference_case_free(struct reference_case *c);
 
-/* The tensor's element at [token, head, i]; f32 or bf16. */
+/* The tensor's element at [token, head, i]; of any type. */
 double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 			 size_t i);
 

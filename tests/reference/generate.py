@@ -9,15 +9,16 @@ PyTorch is needed only here, never by the tests:
     python3 tests/reference/generate.py --check  compute them again from the
                                                  committed inputs, compare
 
-Inputs are drawn from a seeded generator and rounded to f32 or bf16; what is
+Inputs are drawn from a seeded generator and rounded to f32, bf16 or f16; what is
 expected is computed in float64 from the rounded inputs, once with softmax and
-logsumexp and once with scaled_dot_product_attention, or where it lacks what the
-case is about with plain sums of exponentials; the two must agree.
+logsumexp and once with scaled_dot_product_attention, or with plain sums of
+exponentials where PyTorch lacks it or it lacks what the case is about; the two
+must agree.
 
 Container, little endian, each array padded with zeros to a multiple of 8:
 
     char  magic[8]   "KVRREF1\\0", or "KVRREF2\\0" where more follows
-    u32   dtype      0 f32, 1 bf16: type of q, k, v
+    u32   dtype      0 f32, 1 bf16, 2 f16: type of q, k, v
     u32   mask       0 full, 1 causal
     u32   q_tokens, kv_tokens
     u32   q_start, kv_start      global positions of the first q and kv token
@@ -46,8 +47,8 @@ MAGIC = b"KVRREF1\0"
 MAGIC_MORE = b"KVRREF2\0"
 HEADER = struct.Struct("<8s10IfId")
 MORE = struct.Struct("<f3I")
-TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-DTYPES = list(TYPES)
+TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+DTYPES = ["f32", "bf16"]  # of the first cases
 MASKS = ["full", "causal"]
 
 
@@ -104,6 +105,13 @@ def all_cases():
             yield case(dtype, mask, 100, (4, 2), 16, scale=1.0, softcap=2.0)
         yield case(dtype, "causal", 33, (2, 1), (80, 24), softcap=50.0)
         yield case(dtype, "full", 100, (2, 1), 16, kind="peaked", softcap=30.0)
+    # f16, subnormal ones among them
+    for head_dim, tokens, heads in shapes:
+        for mask in MASKS:
+            yield case("f16", mask, min(tokens, 64), heads, head_dim)
+    yield case("f16", "causal", 33, (2, 2), (80, 24), softcap=50.0)
+    yield case("f16", "full", 40, (4, 2), 16, scale=3.0, kind="tiny")
+    yield case("f16", "causal", 20, (4, 2), 32, kv=120, start=(100, 0))
 
 
 def name_of(c):
@@ -140,6 +148,8 @@ def draw(c, seed):
         k = k[:1].expand_as(k)
     elif c["kind"] == "negative":
         q, k = 3 + q.abs(), -3 - k.abs()
+    elif c["kind"] == "tiny":
+        k, v = k * 2.0 ** -12, v * 2.0 ** -14
     elif c["kind"] == "rising":
         # the maximum moves with nearly every key, the hard case of an
         # online softmax
@@ -161,7 +171,8 @@ def scale_of(c):
 
 def again(c, q, k, v, seen, scores):
     """The output of rows that see a key, in another way."""
-    if not c["softcap"]:
+    if not c["softcap"] and hasattr(functional,
+                                    "scaled_dot_product_attention"):
         return functional.scaled_dot_product_attention(
             q[None], k[None], v[None], attn_mask=seen, scale=scale_of(c))[0]
     weights = scores.exp()
@@ -194,7 +205,7 @@ def attend(c, q, k, v):
 
 
 def raw(tensor):
-    if tensor.dtype == torch.bfloat16:
+    if tensor.element_size() == 2:
         tensor = tensor.view(torch.int16)
     data = tensor.numpy().tobytes()
     return data + bytes(-len(data) % 8)
@@ -204,7 +215,7 @@ def encode(c, q, k, v):
     out, lse, products = attend(c, q, k, v)
     more = MORE.pack(c["softcap"], 0, 0, 0) if c["softcap"] else b""
     header = HEADER.pack(
-        MAGIC_MORE if more else MAGIC, DTYPES.index(c["dtype"]), MASKS.index(c["mask"]),
+        MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
         c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
         c["scale"], 0, products)
@@ -220,7 +231,7 @@ def decode(data):
     if magic == MAGIC_MORE:
         softcap = MORE.unpack_from(data, at)[0]
         at += MORE.size
-    c = case(DTYPES[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
+    c = case(list(TYPES)[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
              scale=scale, softcap=softcap)
     tensors = []

@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 #include "problem.h"
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 
 #define UNIT_ROUNDOFF 0x1p-24
 #define RANDOM_PROBLEMS 200
@@ -105,12 +105,12 @@ static void kernel_tails_match_oracle(void **state)
 	(void)state;
 	for (size_t d = 0; d < 4; d++)
 		for (size_t t = 0; t < 6; t++)
-			for (int dtype = 0; dtype < 2; dtype++) {
+			for (int dtype = 0; dtype < 3; dtype++) {
 				struct manner m = plainly();
 
 				problem_square(&p, tokens[t][0], tokens[t][1],
 					       dims[d], KVR_MASK_FULL);
-				p.desc.dtype = dtype ? KVR_BF16 : KVR_F32;
+				p.desc.dtype = (enum kvr_dtype)dtype;
 				problem_fill(&p, t);
 				check(&p, &m);
 				problem_free(&p);
@@ -266,10 +266,10 @@ static void kernel_any_threads_same_bits(void **state)
 
 	(void)state;
 	m.steps = 3;
-	for (int dtype = 0; dtype < 2; dtype++) {
+	for (int dtype = 0; dtype < 3; dtype++) {
 		struct answer want;
 
-		problem_for_threads(&p, dtype ? KVR_BF16 : KVR_F32);
+		problem_for_threads(&p, (enum kvr_dtype)dtype);
 		m.threads = 1;
 		want = answer_of_kernel(&p, &m);
 		for (size_t i = 0; i < 4; i++) {
@@ -424,26 +424,61 @@ static void kernel_nan_query_shows_in_its_row(void **state)
 	problem_free(&p);
 }
 
-static void kernel_bf16_out_is_f32_out_rounded(void **state)
+static void half_out_is_f32_out_rounded(enum kvr_dtype dtype,
+					uint16_t (*round)(float value))
 {
 	struct manner m = plainly();
 	struct problem p;
 	struct answer wide, narrow;
 
-	(void)state;
 	problem_square(&p, 90, 90, 33, KVR_MASK_CAUSAL);
-	p.desc.dtype = KVR_BF16;
+	p.desc.dtype = dtype;
 	problem_fill(&p, 12);
 	wide = answer_of_kernel(&p, &m);
-	m.out = KVR_BF16;
+	m.out = dtype;
 	narrow = answer_of_kernel(&p, &m);
 	for (size_t i = 0; i < wide.tokens * wide.dim; i++)
-		assert_int_equal(
-			((uint16_t *)narrow.out.data)[i],
-			kvr_bf16_from_f32(((float *)wide.out.data)[i]));
+		assert_int_equal(((uint16_t *)narrow.out.data)[i],
+				 round(((float *)wide.out.data)[i]));
 	answer_free(&narrow);
 	answer_free(&wide);
 	problem_free(&p);
+}
+
+static void kernel_half_out_is_f32_out_rounded(void **state)
+{
+	(void)state;
+	half_out_is_f32_out_rounded(KVR_BF16, kvr_bf16_from_f32);
+	half_out_is_f32_out_rounded(KVR_F16, kvr_f16_from_f32);
+}
+
+/*
+ * One key alone has all the weight: out is its value, to the bit; of every
+ * finite f16, of either sign in turn.
+ */
+static void kernel_every_f16_value_comes_out(void **state)
+{
+	enum { VALUES = 0x7c00 };
+	struct manner m = plainly();
+
+	(void)state;
+	m.out = KVR_F16;
+	for (uint16_t first = 0; first < VALUES; first += 256) {
+		struct problem p;
+		struct answer got;
+
+		problem_square(&p, 1, 1, 1, KVR_MASK_FULL);
+		p.desc.value_dim = 256;
+		p.desc.dtype = KVR_F16;
+		problem_fill(&p, 16);
+		for (uint16_t i = 0; i < 256; i++)
+			((uint16_t *)p.v.data)[i] =
+				(uint16_t)(first + i) | (i & 1) << 15;
+		got = answer_of_kernel(&p, &m);
+		assert_memory_equal(got.out.data, p.v.data, 512);
+		answer_free(&got);
+		problem_free(&p);
+	}
 }
 
 /* out with gaps: they stay as they were; and lse may be left out. */
@@ -541,7 +576,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_negative_scale_matches_oracle),
 		cmocka_unit_test(kernel_negative_zeros_give_zero),
 		cmocka_unit_test(kernel_nan_query_shows_in_its_row),
-		cmocka_unit_test(kernel_bf16_out_is_f32_out_rounded),
+		cmocka_unit_test(kernel_half_out_is_f32_out_rounded),
+		cmocka_unit_test(kernel_every_f16_value_comes_out),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};
