@@ -24,6 +24,7 @@ struct attention_options {
 	bool causal, verify, json, f32_output;
 	float scale;   /* 0: the library's default */
 	float softcap; /* 0: none */
+	struct kvr_window window;
 	enum partition partition;
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */

@@ -87,8 +87,11 @@ static json_t *options_json(const struct attention_job *job)
 	const struct attention_options *o = job->options;
 
 	return json_pack(
-		"{s:i, s:b, s:o, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, s:s}", "n",
-		(int)job->n, "causal", (int)o->causal, "scale",
+		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, "
+		"s:s}",
+		"n", (int)job->n, "causal", (int)o->causal, "window",
+		(json_int_t)o->window.left, (json_int_t)o->window.right,
+		"scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
 		"softcap",
 		o->softcap == 0 ? json_null() : json_real((double)o->softcap),

@@ -46,6 +46,29 @@ static bool numbers_valid(const struct kvr_plan_desc *desc)
 	       desc->softcap >= 0;
 }
 
+static uint64_t reach(int64_t side)
+{
+	return side < 0 ? UINT64_MAX : (uint64_t)side;
+}
+
+/* Full and causal masks are windows, too, and have cheaper code. */
+static enum kvr_status resolve_window(const struct kvr_window *window,
+				      struct kvr_compute_shape *shape)
+{
+	bool causal = shape->mask == KVR_MASK_CAUSAL;
+
+	shape->left = shape->right = UINT64_MAX;
+	if (!window)
+		return KVR_OK;
+	if (window->left < -1 || window->right < -1)
+		return KVR_ERR_INVALID;
+	shape->left = reach(window->left);
+	shape->right = causal ? 0 : reach(window->right);
+	shape->windowed = shape->left != UINT64_MAX ||
+			  (shape->right != UINT64_MAX && !causal);
+	return KVR_OK;
+}
+
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out)
 {
@@ -72,7 +95,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 	};
 	if (out->scale == 0)
 		out->scale = (float)(1 / sqrt((double)desc->head_dim));
-	return KVR_OK;
+	return resolve_window(desc->window, out);
 }
 
 enum kvr_status kvr_ranges_tokens(struct kvr_ranges ranges, size_t *out)

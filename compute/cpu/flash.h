@@ -127,6 +127,8 @@ static void hide(const struct kvr_cpu_tile *t)
 		for (size_t i = t->visible[r]; i < t->panels * KVR_CPU_PANEL;
 		     i++)
 			row[i] = -INFINITY;
+		for (size_t i = 0; t->before && i < t->before[r]; i++)
+			row[i] = -INFINITY;
 	}
 }
 

@@ -27,6 +27,8 @@ struct kvr_cpu_tile {
 	size_t panels; /* 1 .. KVR_CPU_KEYS / 16 */
 	/* Keys that row r sees: the first visible[r]. NULL: all. */
 	const uint32_t *visible;
+	/* Of these not the first before[r]; may be NULL. */
+	const uint32_t *before;
 	/* softcap * log2(e), where q comes times scale / softcap; 0: none. */
 	float cap;
 	float *scores; /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */

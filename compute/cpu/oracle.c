@@ -9,9 +9,10 @@
  *	lse = m + log(l)
  *
  * with s_j = softcap * tanh(s_j / softcap) in its place where there is one,
- * over the keys j that token t sees: of its own sequence and, under a causal
- * mask, of no later position. Two passes, the maximum and then the sums, so
- * that nothing of it is shared with the online softmax of the kernels.
+ * over the keys j that token t sees: of its own sequence, under a causal
+ * mask of no later position, and within the window. Two passes, the maximum and
+ *then the sums, so that nothing of it is shared with the online softmax of the
+ *kernels.
  *
  * Source: Vaswani et al., 2017, arXiv 1706.03762, section 3.2.1.
  */
@@ -58,7 +59,13 @@ static bool sees(const struct oracle *o, struct place q, struct place k)
 {
 	if (q.sequence != k.sequence)
 		return false;
-	return o->shape.mask == KVR_MASK_FULL || k.position <= q.position;
+	if (o->shape.mask == KVR_MASK_CAUSAL && k.position > q.position)
+		return false;
+	if (!o->shape.windowed)
+		return true;
+	return k.position > q.position
+		       ? k.position - q.position <= o->shape.right
+		       : q.position - k.position <= o->shape.left;
 }
 
 static double score(const struct oracle *o, const struct row *row, size_t key)

@@ -87,6 +87,15 @@ enum kvr_mask {
 };
 
 /*
+ * A token at position p sees keys at p - left .. p + right of its sequence, as
+ * with FlashAttention's window_size; -1: all on that side. Under a causal mask
+ * none on the right, whatever it says.
+ */
+struct kvr_window {
+	int64_t left, right;
+};
+
+/*
  * Called by kvr_attention_run, in its thread, after each of its steps: `done`
  * of `steps`. May call kvr_pass_cancel on kvr_plan_pass, and nothing else of
  * kvring.
@@ -100,8 +109,9 @@ struct kvr_plan_desc {
 	uint32_t value_dim;	    /* of v and out; 0: head_dim */
 	enum kvr_dtype dtype;	    /* of q, k and v */
 	enum kvr_mask mask;
-	float scale;   /* 0: 1 / sqrt(head_dim) */
-	float softcap; /* of scores, positive; 0: none */
+	const struct kvr_window *window; /* NULL: none; copied */
+	float scale;			 /* 0: 1 / sqrt(head_dim) */
+	float softcap;			 /* of scores, positive; 0: none */
 	const struct kvr_range *q_ranges;
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;
@@ -116,7 +126,9 @@ KVR_API void kvr_plan_desc_init(struct kvr_plan_desc *desc);
 
 /*
  * Agrees on a batch: collective. The ranges travel round the ring once, here;
- * kvr_attention_run then moves nothing but blocks. Copies desc. Allocates the
+ * kvr_attention_run then moves nothing but blocks, and these only as far as
+ * any rank has queries that see them: a window that looks back no further than
+ * the shard before costs one hop, not n - 1. Copies desc. Allocates the
  * packed local block, the fp32 partials and the threads; running allocates
  * nothing. The plan borrows the ring: after close or reopen of the ring it can
  * only be destroyed.

@@ -29,6 +29,10 @@ a="attention in.st -o out.st"
 	fails 2 "--scale: '1e99'" $a -n 2 --scale 1e99
 	fails 2 "--softcap: '0'" $a -n 2 --softcap 0
 	fails 2 "--softcap: '-5'" $a -n 2 --softcap -5
+	for window in "" 3 "3," ,3 3,-2 3x,1 1,2,3 99999999999999999999,1 \
+		1111111111111111111111111111,1; do
+		fails 2 "--window: '$window'" $a -n 2 --window "$window"
+	done
 	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
 	fails 2 "--threads: '0'" $a -n 2 --threads 0
 	fails 2 "--slots: '0'" $a -n 2 --slots 0

@@ -43,6 +43,31 @@ verifies a.st -o capped.st -n 3 --causal --softcap 0.5
 works attention a.st -o out.st -n 3 --causal
 ! cmp -s out.st capped.st || die "--softcap changes nothing"
 rm capped.st
+# A window, and no more hops than it needs: shards are of 60 tokens.
+for window in 0,0 5,3 100,-1 -1,7 400,400; do
+	verifies a.st -o out.st -n 3 --window $window
+	verifies a.st -o out.st -n 3 --window $window --causal \
+		--partition zigzag
+done
+hops() { # hops, window
+	works attention a.st -o out.st -n 5 --causal --window "$2" --json \
+		--verify
+	python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+assert report["verification"]["verified"]
+for rank in report["ranks"]:
+    assert rank["steps"] == len(rank["timeline"]) == int(sys.argv[1]) + 1
+    assert (rank["bytes_received"] > 0) == (int(sys.argv[1]) > 0), rank
+' "$1" <<<"$printed" || die "window $2: $printed"
+}
+hops 0 0,0
+hops 1 1,0
+hops 1 60,-1
+hops 2 61,0
+hops 3 180,5
+hops 4 181,0
+hops 4 -1,-1
 verifies a.st -o out.st -n 3 --slots 5 --chunk 1000 --transport shm \
 	--timeout 5
 works random bf16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype bf16

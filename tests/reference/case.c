@@ -22,7 +22,8 @@ struct header {
 /* Follows the header in files of the second version. */
 struct more {
 	float softcap;
-	uint32_t reserved[3];
+	uint32_t window[2]; /* left, right; each plus 1: 0 is without end */
+	uint32_t reserved;
 };
 
 _Static_assert(sizeof(struct header) == 64, "as generate.py writes it");
@@ -125,6 +126,8 @@ void reference_case_read(const char *directory, const char *file,
 	out->mask = (enum kvr_mask)h.mask;
 	out->scale = h.scale;
 	out->softcap = more.softcap;
+	out->window = (struct kvr_window){(int64_t)more.window[0] - 1,
+					  (int64_t)more.window[1] - 1};
 	out->q_start = h.q_start;
 	out->kv_start = h.kv_start;
 	out->products = h.products;

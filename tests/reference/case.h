@@ -11,6 +11,7 @@ struct reference_case {
 	enum kvr_mask mask;
 	float scale;   /* 0: the default */
 	float softcap; /* 0: none */
+	struct kvr_window window;
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;
 	const float *out;  /* [q tokens, q heads, value dim] */

@@ -28,7 +28,8 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     u32   reserved   0
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
     f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
-    u32   reserved   3 x 0
+    u32   left + 1, right + 1    of the window; 0: without end
+    u32   reserved   0
     q     [q_tokens,  q_heads,  head_dim]   dtype
     k     [kv_tokens, kv_heads, head_dim]   dtype
     v     [kv_tokens, kv_heads, value_dim]  dtype
@@ -53,14 +54,14 @@ MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal", softcap=0.0):
+         kind="normal", softcap=0.0, window=(-1, -1)):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
             "kv_tokens": tokens if kv is None else kv, "q_start": start[0],
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
-            "kind": kind, "softcap": softcap}
+            "kind": kind, "softcap": softcap, "window": window}
 
 
 def all_cases():
@@ -112,6 +113,16 @@ def all_cases():
     yield case("f16", "causal", 33, (2, 2), (80, 24), softcap=50.0)
     yield case("f16", "full", 40, (4, 2), 16, scale=3.0, kind="tiny")
     yield case("f16", "causal", 20, (4, 2), 32, kv=120, start=(100, 0))
+    # windows: narrow, one-sided, wider than a tile of keys, of a chunk
+    for dtype in TYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 100, (4, 2), 16, window=(11, 5))
+            yield case(dtype, mask, 33, (2, 1), (80, 24), window=(-1, 3))
+        yield case(dtype, "full", 60, (2, 2), 32, window=(0, -1), softcap=2.0)
+        yield case(dtype, "causal", 20, (4, 2), 32, kv=90, start=(100, 0),
+                   window=(17, -1))
+    yield case("f32", "causal", 700, (2, 1), 3, window=(300, 0))
+    yield case("f32", "full", 50, (2, 1), 16, window=(0, 0))
 
 
 def name_of(c):
@@ -125,6 +136,8 @@ def name_of(c):
         parts.append(f"v{c['value_dim']}")
     if c["scale"]:
         parts.append(f"s{c['scale']:g}")
+    if c["window"] != (-1, -1):
+        parts.append("w{}_{}".format(*c["window"]))
     if c["softcap"]:
         parts.append(f"cap{c['softcap']:g}")
     if c["kind"] != "normal":
@@ -161,7 +174,13 @@ def draw(c, seed):
 def visible(c):
     rows = torch.arange(c["q_tokens"])[:, None] + c["q_start"]
     keys = torch.arange(c["kv_tokens"])[None, :] + c["kv_start"]
-    return keys <= rows if c["mask"] == "causal" else rows + keys >= 0
+    left, right = c["window"]
+    seen = keys <= rows if c["mask"] == "causal" else rows + keys >= 0
+    if left >= 0:
+        seen &= rows - keys <= left
+    if right >= 0:
+        seen &= keys - rows <= right
+    return seen
 
 
 def scale_of(c):
@@ -213,7 +232,8 @@ def raw(tensor):
 
 def encode(c, q, k, v):
     out, lse, products = attend(c, q, k, v)
-    more = MORE.pack(c["softcap"], 0, 0, 0) if c["softcap"] else b""
+    more = (c["softcap"], c["window"][0] + 1, c["window"][1] + 1, 0)
+    more = MORE.pack(*more) if any(more) else b""
     header = HEADER.pack(
         MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
@@ -227,13 +247,14 @@ def decode(data):
     (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
      kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
     assert magic in (MAGIC, MAGIC_MORE)
-    softcap, at = 0.0, HEADER.size
+    softcap, window, at = 0.0, (-1, -1), HEADER.size
     if magic == MAGIC_MORE:
-        softcap = MORE.unpack_from(data, at)[0]
+        softcap, left, right, _ = MORE.unpack_from(data, at)
+        window = left - 1, right - 1
         at += MORE.size
     c = case(list(TYPES)[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
-             scale=scale, softcap=softcap)
+             scale=scale, softcap=softcap, window=window)
     tensors = []
     for kind, shape in [
             (TYPES[c["dtype"]], (q_tokens, q_heads, head_dim)),

@@ -21,8 +21,7 @@
 
 #include <cmocka.h>
 
-#include "problem.h"
-#include "runtime/element.h"
+#include "compute_test.h"
 
 #define UNIT_ROUNDOFF 0x1p-24
 #define RANDOM_PROBLEMS 200
@@ -37,15 +36,14 @@ static double tolerance(const struct problem *p)
 	return UNIT_ROUNDOFF * (16 + (p->desc.softcap > 0 ? 10 : 4) * largest);
 }
 
-static struct manner plainly(void)
+struct manner plainly(void)
 {
 	return (struct manner){
 		.ops = ops, .threads = 1, .steps = 1, .out = KVR_F32};
 }
 
-/* One range of queries, one of keys, from position 0. */
-static void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
-			   uint32_t dim, enum kvr_mask mask)
+void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
+		    uint32_t dim, enum kvr_mask mask)
 {
 	memset(p, 0, sizeof(*p));
 	p->desc.q_heads = p->desc.kv_heads = 1;
@@ -68,7 +66,7 @@ static void assert_close(const struct problem *p, const struct answer *got,
 		 tolerance(p));
 }
 
-static void check(const struct problem *p, const struct manner *m)
+void check(const struct problem *p, const struct manner *m)
 {
 	struct answer want = answer_of_oracle(p);
 	struct answer got = answer_of_kernel(p, m);
@@ -249,12 +247,15 @@ static void kernel_no_queries_computes_nothing(void **state)
 	problem_free(&p);
 }
 
-static void problem_for_threads(struct problem *p, enum kvr_dtype dtype)
+static void problem_for_threads(struct problem *p, enum kvr_dtype dtype,
+				int window)
 {
 	problem_square(p, 700, 650, 40, KVR_MASK_CAUSAL);
 	p->desc.q_heads = 4;
 	p->desc.kv_heads = 2;
 	p->desc.dtype = dtype;
+	p->window = (struct kvr_window){170, 0};
+	p->desc.window = window ? &p->window : NULL;
 	problem_fill(p, 6);
 }
 
@@ -266,16 +267,16 @@ static void kernel_any_threads_same_bits(void **state)
 
 	(void)state;
 	m.steps = 3;
-	for (int dtype = 0; dtype < 3; dtype++) {
+	for (int i = 0; i < 6; i++) {
 		struct answer want;
 
-		problem_for_threads(&p, (enum kvr_dtype)dtype);
+		problem_for_threads(&p, (enum kvr_dtype)(i / 2), i % 2);
 		m.threads = 1;
 		want = answer_of_kernel(&p, &m);
-		for (size_t i = 0; i < 4; i++) {
+		for (size_t t = 0; t < 4; t++) {
 			struct answer got;
 
-			m.threads = threads[i];
+			m.threads = threads[t];
 			got = answer_of_kernel(&p, &m);
 			assert_true(answer_same_bits(&got, &want));
 			answer_free(&got);
@@ -339,31 +340,6 @@ static void kernel_large_scores_match_oracle(void **state)
 	problem_free(&p);
 }
 
-/*
- * Scores of +-12 under caps from a tenth of that to ten times; and what is
- * hidden stays hidden, for the cap would make -cap of -inf.
- */
-static void kernel_softcap_matches_oracle(void **state)
-{
-	static const float caps[] = {1, 12, 50, 120};
-	struct problem p;
-
-	(void)state;
-	for (size_t i = 0; i < 4; i++)
-		for (int mask = 0; mask < 2; mask++) {
-			struct manner m = plainly();
-
-			problem_square(&p, 50, 300, 24,
-				       mask ? KVR_MASK_CAUSAL : KVR_MASK_FULL);
-			p.desc.scale = 1;
-			p.desc.softcap = caps[i];
-			problem_fill(&p, 15);
-			m.steps = 3;
-			check(&p, &m);
-			problem_free(&p);
-		}
-}
-
 static void kernel_negative_scale_matches_oracle(void **state)
 {
 	struct manner m = plainly();
@@ -422,63 +398,6 @@ static void kernel_nan_query_shows_in_its_row(void **state)
 	}
 	answer_free(&got);
 	problem_free(&p);
-}
-
-static void half_out_is_f32_out_rounded(enum kvr_dtype dtype,
-					uint16_t (*round)(float value))
-{
-	struct manner m = plainly();
-	struct problem p;
-	struct answer wide, narrow;
-
-	problem_square(&p, 90, 90, 33, KVR_MASK_CAUSAL);
-	p.desc.dtype = dtype;
-	problem_fill(&p, 12);
-	wide = answer_of_kernel(&p, &m);
-	m.out = dtype;
-	narrow = answer_of_kernel(&p, &m);
-	for (size_t i = 0; i < wide.tokens * wide.dim; i++)
-		assert_int_equal(((uint16_t *)narrow.out.data)[i],
-				 round(((float *)wide.out.data)[i]));
-	answer_free(&narrow);
-	answer_free(&wide);
-	problem_free(&p);
-}
-
-static void kernel_half_out_is_f32_out_rounded(void **state)
-{
-	(void)state;
-	half_out_is_f32_out_rounded(KVR_BF16, kvr_bf16_from_f32);
-	half_out_is_f32_out_rounded(KVR_F16, kvr_f16_from_f32);
-}
-
-/*
- * One key alone has all the weight: out is its value, to the bit; of every
- * finite f16, of either sign in turn.
- */
-static void kernel_every_f16_value_comes_out(void **state)
-{
-	enum { VALUES = 0x7c00 };
-	struct manner m = plainly();
-
-	(void)state;
-	m.out = KVR_F16;
-	for (uint16_t first = 0; first < VALUES; first += 256) {
-		struct problem p;
-		struct answer got;
-
-		problem_square(&p, 1, 1, 1, KVR_MASK_FULL);
-		p.desc.value_dim = 256;
-		p.desc.dtype = KVR_F16;
-		problem_fill(&p, 16);
-		for (uint16_t i = 0; i < 256; i++)
-			((uint16_t *)p.v.data)[i] =
-				(uint16_t)(first + i) | (i & 1) << 15;
-		got = answer_of_kernel(&p, &m);
-		assert_memory_equal(got.out.data, p.v.data, 512);
-		answer_free(&got);
-		problem_free(&p);
-	}
 }
 
 /* out with gaps: they stay as they were; and lse may be left out. */
@@ -569,6 +488,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_rows_without_keys_give_zero),
 		cmocka_unit_test(kernel_no_keys_give_zero),
 		cmocka_unit_test(kernel_no_queries_computes_nothing),
+		cmocka_unit_test(kernel_windows_match_oracle),
 		cmocka_unit_test(kernel_any_threads_same_bits),
 		cmocka_unit_test(kernel_second_pass_same_bits),
 		cmocka_unit_test(kernel_large_scores_match_oracle),

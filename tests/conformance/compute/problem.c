@@ -160,6 +160,12 @@ void problem_random(struct problem *p, uint64_t seed)
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	if (random_below(&state, 3) == 0)
 		p->desc.scale = random_unit(&state);
+	if (random_below(&state, 3) == 0) {
+		p->window = (struct kvr_window){
+			(int64_t)random_below(&state, 400) - 1,
+			(int64_t)random_below(&state, 100) - 1};
+		p->desc.window = &p->window;
+	}
 	if (random_below(&state, 3) == 0)
 		p->desc.softcap = 0.05f + fabsf(random_unit(&state));
 	p->strided = (int)random_below(&state, 2);
