@@ -22,7 +22,9 @@ struct attention_options {
 	uint32_t threads; /* 0: as many as there are processors for */
 	uint32_t slots;
 	bool causal, verify, json, f32_output;
-	float scale; /* 0: the library's default */
+	float scale;   /* 0: the library's default */
+	float softcap; /* 0: none */
+	struct kvr_window window;
 	enum partition partition;
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */

@@ -7,16 +7,35 @@
 
 #define DIM_MAX 256
 
+static const char *const dtype_names[] = {
+	[KVR_F32] = "F32",
+	[KVR_BF16] = "BF16",
+	[KVR_F16] = "F16",
+};
+
+static bool dtype_of(const char *name, enum kvr_dtype *out)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(dtype_names) / sizeof(*dtype_names); i++)
+		if (!strcmp(dtype_names[i], name)) {
+			*out = (enum kvr_dtype)i;
+			return true;
+		}
+	return false;
+}
+
 /* Of a type we compute with, three axes, not empty. */
 static bool check_tensor(const char *path, const struct safetensors_tensor *t,
 			 struct complaint *why)
 {
+	enum kvr_dtype dtype;
 	size_t i;
 
-	if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "BF16"))
+	if (!dtype_of(t->dtype, &dtype))
 		return complain(why,
-				"%s: tensor '%s' is %s; convert it to F32 "
-				"or BF16",
+				"%s: tensor '%s' is %s; convert it to F32, "
+				"BF16 or F16",
 				path, t->name, t->dtype);
 	if (t->rank != 3)
 		return complain(why,
@@ -97,6 +116,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 			  struct complaint *why)
 {
 	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
+	enum kvr_dtype dtype = KVR_F32;
 	struct safetensors file;
 
 	if (!safetensors_open(path, &file, why))
@@ -106,13 +126,14 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		k = find(path, &file, "k", why);
 	if (k)
 		v = find(path, &file, "v", why);
-	if (!v || !check_together(path, q, k, v, why)) {
+	if (!v || !check_together(path, q, k, v, why) ||
+	    !dtype_of(q->dtype, &dtype)) {
 		safetensors_close(&file);
 		return false;
 	}
 	*out = (struct attention_input){
 		.file = file,
-		.dtype = strcmp(q->dtype, "F32") ? KVR_BF16 : KVR_F32,
+		.dtype = dtype,
 		.tokens = q->shape[0],
 		.q_heads = (uint32_t)q->shape[1],
 		.kv_heads = (uint32_t)k->shape[1],
@@ -148,7 +169,7 @@ bool attention_output_open(const struct attention_options *options,
 		 .rank = 2,
 		 .shape = {in->q_heads, in->tokens}},
 		{.name = "out",
-		 .dtype = dtype == KVR_F32 ? "F32" : "BF16",
+		 .dtype = dtype_names[dtype],
 		 .rank = 3,
 		 .shape = {in->tokens, in->q_heads, in->value_dim}}};
 	size_t head_bytes;

@@ -16,6 +16,8 @@
 enum key {
 	KEY_CAUSAL = 256,
 	KEY_SCALE,
+	KEY_SOFTCAP,
+	KEY_WINDOW,
 	KEY_PARTITION,
 	KEY_THREADS,
 	KEY_SLOTS,
@@ -56,6 +58,13 @@ static const struct argp_option options[] = {
 	 0},
 	{"scale", KEY_SCALE, "S", 0,
 	 "Multiply scores by S (default: 1 / sqrt(head dimension))", 0},
+	{"softcap", KEY_SOFTCAP, "C", 0,
+	 "Make C * tanh(s / C) of each scaled score s (default: s as it is)",
+	 0},
+	{"window", KEY_WINDOW, "L,R", 0,
+	 "Let each token see L tokens before it and R behind it, -1 all of them"
+	 " (default -1,-1)",
+	 0},
 	{"partition", KEY_PARTITION, "HOW", 0,
 	 "Give each rank 'contiguous' tokens (default), or 'zigzag': one piece "
 	 "from the front and one from the back, which balances --causal",
@@ -75,7 +84,7 @@ static const struct argp_option options[] = {
 	{"timeout", KEY_TIMEOUT, "SECONDS", 0,
 	 "Give a silent rank up after SECONDS (default 10)", 0},
 	{"f32-output", KEY_F32, 0, 0,
-	 "Write out as F32, also where the input is BF16", 0},
+	 "Write out as F32, also where the input is not", 0},
 	{"verify", KEY_VERIFY, 0, 0,
 	 "Compare the result with the oracle; fail where it differs", 0},
 	{"json", KEY_JSON, 0, 0, "Print the closing table as JSON", 0},
@@ -100,6 +109,48 @@ static float scale_of(const struct argp_state *state, const char *value)
 		usage_error(state, "--scale", value,
 			    "a number other than 0 that a float can hold");
 	return (float)scale;
+}
+
+static float softcap_of(const struct argp_state *state, const char *value)
+{
+	double softcap;
+
+	if (!parse_real(value, (double)FLT_MIN, (double)FLT_MAX, &softcap))
+		usage_error(state, "--softcap", value,
+			    "a positive number that a float can hold");
+	return (float)softcap;
+}
+
+static bool reach_of(const char *text, int64_t *out)
+{
+	uint64_t value;
+
+	*out = -1;
+	if (!strcmp(text, "-1"))
+		return true;
+	if (!parse_number(text, 0, INT64_MAX, &value))
+		return false;
+	*out = (int64_t)value;
+	return true;
+}
+
+static struct kvr_window window_of(const struct argp_state *state,
+				   const char *value)
+{
+	const char *comma = strchr(value, ',');
+	struct kvr_window window;
+	char left[24];
+
+	if (comma && (size_t)(comma - value) < sizeof(left)) {
+		memcpy(left, value, (size_t)(comma - value));
+		left[comma - value] = '\0';
+		if (reach_of(left, &window.left) &&
+		    reach_of(comma + 1, &window.right))
+			return window;
+	}
+	usage_error(state, "--window", value,
+		    "two whole numbers of tokens, such as 1023,0, or -1 for "
+		    "all");
 }
 
 static uint64_t chunk_of(const struct argp_state *state, const char *value)
@@ -205,6 +256,12 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		return 0;
 	case KEY_SCALE:
 		o->scale = scale_of(state, arg);
+		return 0;
+	case KEY_SOFTCAP:
+		o->softcap = softcap_of(state, arg);
+		return 0;
+	case KEY_WINDOW:
+		o->window = window_of(state, arg);
 		return 0;
 	case KEY_PARTITION:
 		o->partition = partition_of(state, arg);
@@ -326,7 +383,8 @@ struct attention_options attention_options_parse(int argc, char **argv,
 		0,
 		0,
 		0};
-	struct attention_options o = {.slots = 2,
+	struct attention_options o = {.window = {-1, -1},
+				      .slots = 2,
 				      .chunk_bytes = 1 << 20,
 				      .timeout_seconds = 10,
 				      .join_seconds = 60,

@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/attention.h"
 
+/* Pairs of a token and one of at most `reach` before it; -1: any. */
+static double seen_on_side(double tokens, double reach)
+{
+	if (reach < 0 || reach > tokens - 1)
+		reach = tokens - 1;
+	return reach * (reach + 1) / 2 + (tokens - 1 - reach) * reach;
+}
+
 double attention_gflop(const struct attention_job *job)
 {
 	const struct attention_input *in = job->input;
+	const struct attention_options *o = job->options;
 	double t = (double)in->tokens;
-	double pairs = job->options->causal ? t * (t + 1) / 2 : t * t;
+	double pairs = t + seen_on_side(t, (double)o->window.left);
+
+	if (!o->causal)
+		pairs += seen_on_side(t, (double)o->window.right);
 
 	return 2e-9 * pairs * in->q_heads * (in->head_dim + in->value_dim);
 }

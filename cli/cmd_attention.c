@@ -66,6 +66,8 @@ static void describe(struct attention_job *job)
 	job->desc.dtype = in->dtype;
 	job->desc.mask = o->causal ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	job->desc.scale = o->scale;
+	job->desc.softcap = o->softcap;
+	job->desc.window = &o->window;
 	job->desc.threads = job->threads;
 }
 

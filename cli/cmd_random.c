@@ -12,10 +12,21 @@
 
 #define PIECE 65536 /* elements made at a time */
 
+enum type { TYPE_F32, TYPE_BF16, TYPE_F16, TYPES };
+
+static const struct {
+	const char *option, *name;
+	size_t bytes;
+} types[TYPES] = {
+	[TYPE_F32] = {"f32", "F32", 4},
+	[TYPE_BF16] = {"bf16", "BF16", 2},
+	[TYPE_F16] = {"f16", "F16", 2},
+};
+
 struct random_options {
 	const char *path;
 	uint64_t tokens, q_heads, kv_heads, head_dim, value_dim, seed;
-	bool bf16;
+	enum type type;
 };
 
 enum key {
@@ -37,15 +48,18 @@ static const struct argp_option options[] = {
 	 "Make heads of D elements (required)", 0},
 	{"value-dim", KEY_VALUE_DIM, "D", 0,
 	 "Make heads of v of D elements (default: --head-dim)", 0},
-	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default) or bf16", 0},
+	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default), bf16 or f16", 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
 
-static bool is_bf16(const struct argp_state *state, const char *name)
+static enum type type_of(const struct argp_state *state, const char *name)
 {
-	if (strcmp(name, "bf16") && strcmp(name, "f32"))
-		usage_error(state, "--dtype", name, "f32 or bf16");
-	return !strcmp(name, "bf16");
+	int i;
+
+	for (i = 0; i < TYPES; i++)
+		if (!strcmp(types[i].option, name))
+			return (enum type)i;
+	usage_error(state, "--dtype", name, "f32, bf16 or f16");
 }
 
 static void check(const struct argp_state *state, struct random_options *o)
@@ -101,7 +115,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_DTYPE:
-		o->bf16 = is_bf16(state, arg);
+		o->type = type_of(state, arg);
 		return 0;
 	case KEY_SEED:
 		o->seed = usage_number(state, "--seed", arg, 0, UINT64_MAX);
@@ -128,8 +142,10 @@ static void fill(const struct random_options *o, uint64_t stream,
 
 	for (i = 0; i < count; i++) {
 		value = random_normal(o->seed, stream, first + i);
-		if (o->bf16)
+		if (o->type == TYPE_BF16)
 			((uint16_t *)to)[i] = random_to_bf16(value);
+		else if (o->type == TYPE_F16)
+			((uint16_t *)to)[i] = random_to_f16(value);
 		else
 			((float *)to)[i] = value;
 	}
@@ -141,7 +157,7 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 {
 	const struct progress_bar bar = progress_bar_begin(spec->name);
 	uint64_t total = spec->shape[0] * spec->shape[1] * spec->shape[2], at;
-	size_t element = o->bf16 ? 2 : 4, count;
+	size_t element = types[o->type].bytes, count;
 	float piece[PIECE];
 	int code = 0;
 
@@ -241,7 +257,7 @@ int cmd_random(int argc, char **argv)
 
 	argp_parse(&argp, argc, argv, 0, 0, &o);
 
-	const char *type = o.bf16 ? "BF16" : "F32";
+	const char *type = types[o.type].name;
 	struct safetensors_spec specs[3] = {
 		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
 		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},

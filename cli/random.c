@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/random.h"
 
+#include <math.h>
 #include <string.h>
 
 #define GOLDEN 0x9e3779b97f4a7c15u
@@ -34,4 +35,20 @@ uint16_t random_to_bf16(float value)
 	memcpy(&bits, &value, sizeof(bits));
 	bits += 0x7fff + (bits >> 16 & 1);
 	return (uint16_t)(bits >> 16);
+}
+
+uint16_t random_to_f16(float value)
+{
+	uint32_t bits, size;
+	uint16_t sign;
+
+	memcpy(&bits, &value, sizeof(bits));
+	size = bits & 0x7fffffff;
+	sign = (uint16_t)(bits >> 16 & 0x8000);
+	/* Below 2^-14: units of 2^-24. */
+	if (size < 0x38800000)
+		return (uint16_t)(sign |
+				  (uint16_t)nearbyintf(fabsf(value) * 0x1p24f));
+	size += 0xfff + (size >> 13 & 1) - (112u << 23);
+	return (uint16_t)(sign | size >> 13);
 }

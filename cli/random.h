@@ -24,4 +24,7 @@ float random_normal(uint64_t seed, uint64_t stream, uint64_t index);
 /* Round to nearest, ties to even; finite values only. */
 uint16_t random_to_bf16(float value);
 
+/* Likewise; within the range of f16. */
+uint16_t random_to_f16(float value);
+
 #endif

@@ -69,10 +69,11 @@ bool rank_check(struct rank *r, enum kvr_status status, const char *what)
 
 static void on_step(void *arg, uint32_t done, uint32_t total)
 {
-	struct rank_report *report = arg;
+	const struct rank *r = arg;
 
-	(void)total;
-	atomic_store(&report->blocks, done);
+	/* As if all blocks came: where the mask lets fewer come, it is done. */
+	atomic_store(&r->report->blocks,
+		     (uint32_t)((uint64_t)done * r->job->n / total));
 }
 
 /* ---------------------------------------------------------------- steps */
@@ -179,7 +180,7 @@ static bool make_plan(struct rank *r)
 	desc.q_ranges = desc.kv_ranges = r->shard.ranges;
 	desc.q_range_count = desc.kv_range_count = r->shard.count;
 	desc.on_step = on_step;
-	desc.on_step_arg = r->report;
+	desc.on_step_arg = r;
 	return rank_check(r, kvr_plan_create(r->ring, &desc, &r->plan),
 			  "agreeing on the plan");
 }

@@ -17,6 +17,12 @@ static json_t *real(double value)
 	return isfinite(value) ? json_real(value) : json_null();
 }
 
+static const char *const dtype_names[] = {
+	[KVR_F32] = "f32",
+	[KVR_BF16] = "bf16",
+	[KVR_F16] = "f16",
+};
+
 static json_t *steps_json(const struct rank_step *steps, uint32_t count)
 {
 	json_t *array = json_array();
@@ -74,7 +80,7 @@ static json_t *input_json(const struct attention_job *job)
 			 integer(in->tokens), "q_heads", (int)in->q_heads,
 			 "kv_heads", (int)in->kv_heads, "head_dim",
 			 (int)in->head_dim, "value_dim", (int)in->value_dim,
-			 "dtype", in->dtype == KVR_F32 ? "f32" : "bf16");
+			 "dtype", dtype_names[in->dtype]);
 }
 
 static json_t *options_json(const struct attention_job *job)
@@ -82,15 +88,20 @@ static json_t *options_json(const struct attention_job *job)
 	const struct attention_options *o = job->options;
 
 	return json_pack(
-		"{s:i, s:b, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, s:s}", "n",
-		(int)job->n, "causal", (int)o->causal, "scale",
+		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, "
+		"s:s}",
+		"n", (int)job->n, "causal", (int)o->causal, "window",
+		(json_int_t)o->window.left, (json_int_t)o->window.right,
+		"scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
+		"softcap",
+		o->softcap == 0 ? json_null() : json_real((double)o->softcap),
 		"partition",
 		o->partition == PARTITION_ZIGZAG ? "zigzag" : "contiguous",
 		"threads", (int)job->threads, "slots", (int)o->slots,
 		"chunk_bytes", integer(o->chunk_bytes), "transport",
 		o->transport, "timeout_seconds", o->timeout_seconds,
-		"output_dtype", job->output->dtype == KVR_F32 ? "f32" : "bf16");
+		"output_dtype", dtype_names[job->output->dtype]);
 }
 
 static json_t *verification_json(const struct verification *v)

@@ -5,9 +5,10 @@
  *
  * Limits. out, relative Frobenius error: fp32 accumulation over the tokens
  * stays below 1e-5; an output rounded to bf16 is off by at most 2^-9 of each
- * value, so 4e-3 leaves a factor of two. A single row, so that no wrong row
- * hides among many right ones: 1e-4, or the same 4e-3, whose bound holds for
- * each value. lse: fp32 scores; 2e-5 of the largest |lse|, at least 2e-5.
+ * value, so 4e-3 leaves a factor of two, as 1e-3 does of f16's 2^-11. A single
+ * row, so that no wrong row hides among many right ones: 1e-4, or the same
+ * 4e-3 or 1e-3, whose bound holds for each value. lse: fp32 scores; 2e-5 of the
+ * largest |lse|, at least 2e-5.
  */
 #include <errno.h>
 #include <math.h>
@@ -60,10 +61,26 @@ static double bf16_value(uint16_t bits)
 	return value;
 }
 
+static double f16_value(uint16_t bits)
+{
+	int exponent = bits >> 10 & 31, mantissa = bits & 0x3ff;
+	double size;
+
+	if (exponent == 31)
+		size = mantissa ? (double)NAN : (double)INFINITY;
+	else if (exponent == 0)
+		size = ldexp(mantissa, -24);
+	else
+		size = ldexp(mantissa + 0x400, exponent - 25);
+	return bits & 0x8000 ? -size : size;
+}
+
 static double out_value(const struct verifier *v, uint64_t index)
 {
 	if (v->job->output->dtype == KVR_F32)
-		return ((const float *)v->out.data)[index];
+		return (double)((const float *)v->out.data)[index];
+	if (v->job->output->dtype == KVR_F16)
+		return f16_value(((const uint16_t *)v->out.data)[index]);
 	return bf16_value(((const uint16_t *)v->out.data)[index]);
 }
 
@@ -369,15 +386,19 @@ static bool open_verifier(const struct attention_job *job, struct verifier *v,
 
 static void judge(const struct verifier *v, struct verification *out)
 {
-	bool bf16 = v->job->output->dtype == KVR_BF16;
+	static const double out_limits[] = {
+		[KVR_F32] = 1e-5, [KVR_BF16] = 4e-3, [KVR_F16] = 1e-3};
+	static const double row_limits[] = {
+		[KVR_F32] = 1e-4, [KVR_BF16] = 4e-3, [KVR_F16] = 1e-3};
+	enum kvr_dtype dtype = v->job->output->dtype;
 	double difference = 0, reference = 0, largest = 1;
 	const struct worker *w;
 	uint32_t i;
 
 	*out = (struct verification){.rows = v->count,
 				     .of_rows = v->job->input->tokens,
-				     .out_limit = bf16 ? 4e-3 : 1e-5,
-				     .row_limit = bf16 ? 4e-3 : 1e-4};
+				     .out_limit = out_limits[dtype],
+				     .row_limit = row_limits[dtype]};
 	for (i = 0; i < v->workers; i++) {
 		w = &v->found[i];
 		difference += w->difference;

@@ -77,6 +77,7 @@ static enum kvr_status begin(struct kvr_plan *plan)
 
 	kvr_pass_desc_init(&desc);
 	desc.tag = plan->ring->attention_tag + 1;
+	desc.hops = plan->hops;
 	desc.lane[0].segments = &segment;
 	desc.lane[0].segment_count = plan->block ? 1 : 0;
 	status = kvr_pass_begin(plan->ring, &desc, &plan->pass);
@@ -111,7 +112,7 @@ static enum kvr_status steps(struct kvr_plan *plan)
 			return status;
 		if (plan->on_step)
 			plan->on_step(plan->on_step_arg, block.step + 1,
-				      plan->ring->n);
+				      plan->hops + 1);
 	}
 	return status == KVR_ERR_END ? KVR_OK : status;
 }

@@ -19,6 +19,7 @@
 #ifndef KVR_RUNTIME_COMPUTE_H
 #define KVR_RUNTIME_COMPUTE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,7 +30,11 @@ struct kvr_compute_shape {
 	uint32_t head_dim, value_dim;
 	enum kvr_dtype dtype;
 	enum kvr_mask mask;
-	float scale; /* resolved: never 0 by default rule */
+	/* Seen are only positions p - left .. p + right: mask is in it. */
+	bool windowed;
+	uint64_t left, right; /* UINT64_MAX: all */
+	float scale;	      /* resolved: never 0 by default rule */
+	float softcap;	      /* 0: none */
 };
 
 struct kvr_ranges {

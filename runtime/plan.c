@@ -88,7 +88,8 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 	    kvr_shape_from_desc(desc, &plan->shape) != KVR_OK) {
 		kvr_log(log, KVR_LOG_ERROR,
 			"plan: the description is wrong; kv_heads must divide "
-			"q_heads, head_dim and value_dim be 1 to %d",
+			"q_heads, head_dim and value_dim be 1 to %d, softcap "
+			"not be negative, a window not reach below -1",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
 	}
@@ -126,6 +127,8 @@ static enum kvr_status fill(struct kvr_plan *plan,
 	plan->on_step = desc->on_step;
 	plan->on_step_arg = desc->on_step_arg;
 	status = kvr_plan_exchange(plan, kv);
+	if (status == KVR_OK)
+		status = kvr_plan_agree_hops(plan, q);
 	if (status != KVR_OK)
 		return status;
 	status = allocate_block(plan);

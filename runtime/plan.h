@@ -23,6 +23,7 @@ struct kvr_plan {
 
 	size_t q_tokens, kv_tokens; /* local */
 	struct kvr_ranges *kv;	    /* of each rank; ranges owned */
+	uint32_t hops;		    /* of every block, on every rank */
 
 	void *block; /* the local block, packed; NULL when empty */
 	size_t block_bytes;
@@ -37,5 +38,20 @@ struct kvr_plan {
  */
 enum kvr_status kvr_plan_exchange(struct kvr_plan *plan,
 				  struct kvr_ranges local);
+
+/*
+ * Another pass, in which every rank tells how many hops it needs: the largest
+ * number is plan->hops. Errors: PROTOCOL, and the pass's.
+ */
+enum kvr_status kvr_plan_agree_hops(struct kvr_plan *plan, struct kvr_ranges q);
+
+/*
+ * A pass of local blocks that `take` looks at, this rank's own first. Its
+ * first error is returned, after the pass: the ring shall stay whole.
+ */
+enum kvr_status
+kvr_plan_rotate(struct kvr_plan *plan, const struct kvr_local_block *local,
+		enum kvr_status (*take)(struct kvr_plan *plan,
+					const struct kvr_block *block));
 
 #endif

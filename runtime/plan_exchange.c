@@ -14,28 +14,44 @@ enum {
 	TERM_VALUE_DIM,
 	TERM_DTYPE,
 	TERM_MASK,
+	TERM_WINDOW_LEFT,
+	TERM_WINDOW_RIGHT,
 	TERM_SCALE,
+	TERM_SOFTCAP,
 	TERM_LAYOUT,
 	TERM_COUNT
 };
 
 static const char *const term_names[TERM_COUNT] = {
-	[TERM_Q_HEADS] = "q_heads",    [TERM_KV_HEADS] = "kv_heads",
-	[TERM_HEAD_DIM] = "head_dim",  [TERM_VALUE_DIM] = "value_dim",
-	[TERM_DTYPE] = "dtype",	       [TERM_MASK] = "mask",
-	[TERM_SCALE] = "scale (bits)", [TERM_LAYOUT] = "kernel layout",
+	[TERM_Q_HEADS] = "q_heads",
+	[TERM_KV_HEADS] = "kv_heads",
+	[TERM_HEAD_DIM] = "head_dim",
+	[TERM_VALUE_DIM] = "value_dim",
+	[TERM_DTYPE] = "dtype",
+	[TERM_MASK] = "mask",
+	[TERM_WINDOW_LEFT] = "window's left",
+	[TERM_WINDOW_RIGHT] = "window's right",
+	[TERM_SCALE] = "scale (bits)",
+	[TERM_SOFTCAP] = "softcap (bits)",
+	[TERM_LAYOUT] = "kernel layout",
 };
 
 struct terms {
 	uint64_t term[TERM_COUNT];
 };
 
+static uint32_t bits_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
 static void write_terms(const struct kvr_plan *plan, struct terms *out)
 {
 	const struct kvr_compute_shape *s = &plan->shape;
-	uint32_t scale_bits;
 
-	memcpy(&scale_bits, &s->scale, sizeof(scale_bits));
 	*out = (struct terms){
 		.term =
 			{
@@ -45,7 +61,10 @@ static void write_terms(const struct kvr_plan *plan, struct terms *out)
 				[TERM_VALUE_DIM] = s->value_dim,
 				[TERM_DTYPE] = s->dtype,
 				[TERM_MASK] = s->mask,
-				[TERM_SCALE] = scale_bits,
+				[TERM_WINDOW_LEFT] = s->left,
+				[TERM_WINDOW_RIGHT] = s->right,
+				[TERM_SCALE] = bits_of(s->scale),
+				[TERM_SOFTCAP] = bits_of(s->softcap),
 				[TERM_LAYOUT] = plan->ops->layout_id,
 			},
 	};
@@ -98,8 +117,22 @@ static enum kvr_status keep(struct kvr_plan *plan, uint32_t origin,
 	return KVR_OK;
 }
 
-/* Takes every block, also after an error: the ring shall stay whole. */
-static enum kvr_status collect(struct kvr_plan *plan, struct kvr_pass *pass)
+static enum kvr_status take(struct kvr_plan *plan,
+			    const struct kvr_block *block)
+{
+	enum kvr_status status = compare_terms(plan, block);
+
+	if (status != KVR_OK || block->step == 0)
+		return status;
+	return keep(plan, block->origin, block->data, block->bytes);
+}
+
+typedef enum kvr_status (*take_fn)(struct kvr_plan *plan,
+				   const struct kvr_block *block);
+
+/* Takes every block, also after an error. */
+static enum kvr_status collect(struct kvr_plan *plan, struct kvr_pass *pass,
+			       take_fn take_one)
 {
 	enum kvr_status kept = KVR_OK;
 	struct kvr_block block;
@@ -108,10 +141,7 @@ static enum kvr_status collect(struct kvr_plan *plan, struct kvr_pass *pass)
 	kvr_block_init(&block);
 	while ((status = kvr_pass_next(pass, 0, &block)) == KVR_OK) {
 		if (kept == KVR_OK)
-			kept = compare_terms(plan, &block);
-		if (kept == KVR_OK && block.step > 0)
-			kept = keep(plan, block.origin, block.data,
-				    block.bytes);
+			kept = take_one(plan, &block);
 		status = kvr_pass_release(pass, 0, block.step);
 		if (status != KVR_OK)
 			return status;
@@ -119,8 +149,9 @@ static enum kvr_status collect(struct kvr_plan *plan, struct kvr_pass *pass)
 	return status == KVR_ERR_END ? kept : status;
 }
 
-static enum kvr_status run(struct kvr_plan *plan,
-			   const struct kvr_local_block *local)
+enum kvr_status kvr_plan_rotate(struct kvr_plan *plan,
+				const struct kvr_local_block *local,
+				take_fn take_one)
 {
 	struct kvr_pass_desc desc;
 	struct kvr_pass *pass;
@@ -133,7 +164,7 @@ static enum kvr_status run(struct kvr_plan *plan,
 	if (status != KVR_OK)
 		return status;
 	plan->ring->attention_tag++;
-	status = collect(plan, pass);
+	status = collect(plan, pass, take_one);
 	ended = kvr_pass_end(pass);
 	return status != KVR_OK ? status : ended;
 }
@@ -164,12 +195,14 @@ enum kvr_status kvr_plan_exchange(struct kvr_plan *plan,
 	}
 	segment.memory = memory;
 	write_terms(plan, &terms);
-	status = run(plan, &(struct kvr_local_block){
-				   .segments = &segment,
-				   .segment_count = bytes ? 1 : 0,
-				   .metadata = &terms,
-				   .metadata_bytes = sizeof(terms),
-			   });
+	status = kvr_plan_rotate(plan,
+				 &(struct kvr_local_block){
+					 .segments = &segment,
+					 .segment_count = bytes ? 1 : 0,
+					 .metadata = &terms,
+					 .metadata_bytes = sizeof(terms),
+				 },
+				 take);
 	kvr_memory_deregister(memory);
 	return status;
 }

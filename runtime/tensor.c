@@ -9,6 +9,7 @@ size_t kvr_dtype_bytes(enum kvr_dtype dtype)
 	case KVR_F32:
 		return 4;
 	case KVR_BF16:
+	case KVR_F16:
 		return 2;
 	}
 	return 0;
@@ -38,6 +39,36 @@ static bool heads_valid(uint32_t q_heads, uint32_t kv_heads)
 	return kv_heads > 0 && q_heads > 0 && q_heads % kv_heads == 0;
 }
 
+/* False for NaN and infinity, too. */
+static bool numbers_valid(const struct kvr_plan_desc *desc)
+{
+	return isfinite(desc->scale) && isfinite(desc->softcap) &&
+	       desc->softcap >= 0;
+}
+
+static uint64_t reach(int64_t side)
+{
+	return side < 0 ? UINT64_MAX : (uint64_t)side;
+}
+
+/* Full and causal masks are windows, too, and have cheaper code. */
+static enum kvr_status resolve_window(const struct kvr_window *window,
+				      struct kvr_compute_shape *shape)
+{
+	bool causal = shape->mask == KVR_MASK_CAUSAL;
+
+	shape->left = shape->right = UINT64_MAX;
+	if (!window)
+		return KVR_OK;
+	if (window->left < -1 || window->right < -1)
+		return KVR_ERR_INVALID;
+	shape->left = reach(window->left);
+	shape->right = causal ? 0 : reach(window->right);
+	shape->windowed = shape->left != UINT64_MAX ||
+			  (shape->right != UINT64_MAX && !causal);
+	return KVR_OK;
+}
+
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out)
 {
@@ -47,7 +78,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		return KVR_ERR_INVALID;
 	if (!dim_valid(desc->head_dim) || !dim_valid(value_dim))
 		return KVR_ERR_INVALID;
-	if (kvr_dtype_bytes(desc->dtype) == 0 || !isfinite(desc->scale))
+	if (kvr_dtype_bytes(desc->dtype) == 0 || !numbers_valid(desc))
 		return KVR_ERR_INVALID;
 	if (desc->mask != KVR_MASK_FULL && desc->mask != KVR_MASK_CAUSAL)
 		return KVR_ERR_INVALID;
@@ -60,10 +91,11 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		.dtype = desc->dtype,
 		.mask = desc->mask,
 		.scale = desc->scale,
+		.softcap = desc->softcap,
 	};
 	if (out->scale == 0)
 		out->scale = (float)(1 / sqrt((double)desc->head_dim));
-	return KVR_OK;
+	return resolve_window(desc->window, out);
 }
 
 enum kvr_status kvr_ranges_tokens(struct kvr_ranges ranges, size_t *out)

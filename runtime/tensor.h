@@ -11,7 +11,7 @@
 
 /*
  * The shape that desc asks for, defaults filled in. Errors: INVALID (heads,
- * dims, dtype, mask out of range; scale not finite).
+ * dims, dtype, mask or softcap out of range; scale not finite).
  */
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out);

@@ -14,7 +14,7 @@ _kvring_transports() {
 _kvring_values() { # option
 	case "$1" in
 	--partition) echo contiguous zigzag ;;
-	--dtype) echo f32 bf16 ;;
+	--dtype) echo f32 bf16 f16 ;;
 	--transport) _kvring_transports ;;
 	*) return 1 ;;
 	esac

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "compute/cpu/state.h"
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 
 bool kvr_cpu_take(struct kvr_cpu *cpu, size_t count, size_t *out)
 {
@@ -193,20 +193,12 @@ struct finish {
 	size_t lse_head_stride;
 };
 
-static void put(const struct kvr_tensor *out, size_t at, float value)
-{
-	if (out->dtype == KVR_BF16)
-		((uint16_t *)out->data)[at] = kvr_bf16_from_f32(value);
-	else
-		((float *)out->data)[at] = value;
-}
-
 /* Row r of a tile's partials to head `head` of `token`. */
 static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
 		       size_t r, size_t token, size_t head)
 {
 	const struct kvr_cpu *cpu = f->cpu;
-	size_t at = token * f->out->token_stride + head * f->out->head_stride;
+	size_t at = kvr_element_at(f->out, token, head);
 	float sum = tile->sum[r];
 
 	for (size_t i = 0; i < cpu->shape.value_dim; i++) {
@@ -215,7 +207,7 @@ static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
 			tile->out[group * KVR_CPU_PANEL + i % KVR_CPU_PANEL];
 
 		/* A row that saw no key: 0, not 0 / 0. */
-		put(f->out, at + i, sum == 0 ? 0 : value / sum);
+		kvr_element_set(f->out, at + i, sum == 0 ? 0 : value / sum);
 	}
 	if (f->lse)
 		f->lse[head * f->lse_head_stride + token] =

@@ -106,6 +106,19 @@ static void score(const struct kvr_cpu_tile *t)
 		score_block(t, v, 0);
 }
 
+/* Before hide: tanh would make -1 of -inf. */
+static void cap(const struct kvr_cpu_tile *t)
+{
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
+
+		for (size_t i = 0; i < t->panels * KVR_CPU_PANEL;
+		     i += KVR_LANES)
+			kvr_store(row + i,
+				  kvr_tanh(kvr_load(row + i)) * t->cap);
+	}
+}
+
 static void hide(const struct kvr_cpu_tile *t)
 {
 	for (size_t r = 0; r < KVR_ROWS; r++) {
@@ -113,6 +126,8 @@ static void hide(const struct kvr_cpu_tile *t)
 
 		for (size_t i = t->visible[r]; i < t->panels * KVR_CPU_PANEL;
 		     i++)
+			row[i] = -INFINITY;
+		for (size_t i = 0; t->before && i < t->before[r]; i++)
 			row[i] = -INFINITY;
 	}
 }
@@ -232,20 +247,29 @@ static void tile(const struct kvr_cpu_tile *t)
 	float decay[KVR_CPU_ROWS_MAX] = {0};
 
 	score(t);
+	if (t->cap > 0)
+		cap(t);
 	if (t->visible)
 		hide(t);
 	soften(t, decay);
 	add_values(t, decay);
 }
 
-static void widen(const uint16_t *bf16, float *out, size_t count)
+static void widen_bf16(const uint16_t *from, float *out, size_t count)
 {
 	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_bf16(bf16 + i));
+		kvr_store(out + i, kvr_load_bf16(from + i));
+}
+
+static void widen_f16(const uint16_t *from, float *out, size_t count)
+{
+	for (size_t i = 0; i < count; i += KVR_LANES)
+		kvr_store(out + i, kvr_load_f16(from + i));
 }
 
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
-	.widen = widen,
+	.widen_bf16 = widen_bf16,
+	.widen_f16 = widen_f16,
 };

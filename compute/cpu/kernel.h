@@ -19,7 +19,7 @@
  * out / sum, and its log2-sum-exp2 is max + log2(sum).
  */
 struct kvr_cpu_tile {
-	const float *q;	 /* [dim][rows], times scale * log2(e) */
+	const float *q;	 /* [dim][rows], times scale * log2(e), or see cap */
 	const float *kv; /* the first panel */
 	size_t panel_stride;
 	size_t dim;
@@ -27,6 +27,10 @@ struct kvr_cpu_tile {
 	size_t panels; /* 1 .. KVR_CPU_KEYS / 16 */
 	/* Keys that row r sees: the first visible[r]. NULL: all. */
 	const uint32_t *visible;
+	/* Of these not the first before[r]; may be NULL. */
+	const uint32_t *before;
+	/* softcap * log2(e), where q comes times scale / softcap; 0: none. */
+	float cap;
 	float *scores; /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */
 	float *out;    /* [group][rows][16] */
 	float *max, *sum;
@@ -36,8 +40,9 @@ struct kvr_cpu_kernel {
 	uint32_t rows; /* <= KVR_CPU_ROWS_MAX */
 	void (*tile)(const struct kvr_cpu_tile *tile);
 
-	/* count: a multiple of 16. */
-	void (*widen)(const uint16_t *bf16, float *out, size_t count);
+	/* To f32; count: a multiple of 16. */
+	void (*widen_bf16)(const uint16_t *from, float *out, size_t count);
+	void (*widen_f16)(const uint16_t *from, float *out, size_t count);
 };
 
 extern const struct kvr_cpu_kernel kvr_cpu_kernel_portable;

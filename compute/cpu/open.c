@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cutting the queries into items; memory. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ struct kvr_cpu_tile kvr_cpu_partial(const struct kvr_cpu *cpu, size_t kv_head,
 		.sum = cpu->sum + index * cpu->kernel->rows,
 		.groups = kvr_cpu_groups(cpu->shape.value_dim),
 		.dim = cpu->shape.head_dim,
+		.cap = (float)((double)cpu->shape.softcap * M_LOG2E),
 	};
 }
 

@@ -8,15 +8,17 @@
  *	out = sum_j exp(s_j - m) v[j, g] / l
  *	lse = m + log(l)
  *
- * over the keys j that token t sees: of its own sequence and, under a causal
- * mask, of no later position. Two passes, the maximum and then the sums, so
- * that nothing of it is shared with the online softmax of the kernels.
+ * with s_j = softcap * tanh(s_j / softcap) in its place where there is one,
+ * over the keys j that token t sees: of its own sequence, under a causal
+ * mask of no later position, and within the window. Two passes, the maximum and
+ *then the sums, so that nothing of it is shared with the online softmax of the
+ *kernels.
  *
  * Source: Vaswani et al., 2017, arXiv 1706.03762, section 3.2.1.
  */
 #include <math.h>
 
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 #include "runtime/tensor.h"
 
 struct oracle {
@@ -41,11 +43,7 @@ struct row {
 static double element(const struct kvr_tensor *t, size_t token, size_t head,
 		      size_t i)
 {
-	size_t at = token * t->token_stride + head * t->head_stride + i;
-
-	if (t->dtype == KVR_BF16)
-		return kvr_bf16_to_f32(((const uint16_t *)t->data)[at]);
-	return ((const float *)t->data)[at];
+	return kvr_element_get(t, kvr_element_at(t, token, head) + i);
 }
 
 static struct place place_of(struct kvr_ranges ranges, size_t token)
@@ -61,17 +59,24 @@ static bool sees(const struct oracle *o, struct place q, struct place k)
 {
 	if (q.sequence != k.sequence)
 		return false;
-	return o->shape.mask == KVR_MASK_FULL || k.position <= q.position;
+	if (o->shape.mask == KVR_MASK_CAUSAL && k.position > q.position)
+		return false;
+	if (!o->shape.windowed)
+		return true;
+	return k.position > q.position
+		       ? k.position - q.position <= o->shape.right
+		       : q.position - k.position <= o->shape.left;
 }
 
 static double score(const struct oracle *o, const struct row *row, size_t key)
 {
-	double dot = 0;
+	double cap = (double)o->shape.softcap, dot = 0;
 
 	for (size_t i = 0; i < o->shape.head_dim; i++)
 		dot += element(o->q, row->token, row->q_head, i) *
 		       element(o->k, key, row->kv_head, i);
-	return dot * (double)o->shape.scale;
+	dot *= (double)o->shape.scale;
+	return cap > 0 ? cap * tanh(dot / cap) : dot;
 }
 
 static void find_max(const struct oracle *o, struct row *row, size_t key)

@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "compute/cpu/state.h"
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 
 struct rectangle {
 	const struct kvr_cpu *cpu;
@@ -23,46 +23,68 @@ static uint64_t position_of(const struct kvr_cpu *cpu,
 	return item->range->start + row / cpu->group;
 }
 
-/* How many of the keys from position `start` a query at `position` sees. */
-static uint64_t seen_from(const struct kvr_cpu *cpu, uint64_t position,
-			  uint64_t start, uint64_t keys)
+/* Keys first .. end - 1 of a range; first <= end. */
+struct span {
+	uint64_t first, end;
+};
+
+/* The first `count` positions from `start` that end with `last`, or before. */
+static uint64_t up_to(uint64_t last, uint64_t start, uint64_t count)
 {
-	if (cpu->shape.mask == KVR_MASK_FULL)
-		return keys;
-	if (position < start)
+	if (last < start)
 		return 0;
-	return position - start < keys ? position - start + 1 : keys;
+	return last - start < count ? last - start + 1 : count;
 }
 
-/* The most that any row of the item sees: its last row's. */
-static uint64_t seen_by_item(const struct kvr_cpu *cpu,
-			     const struct kvr_cpu_item *item,
-			     const struct kvr_range *range)
+/* Which of the keys from position `start` a query at `position` sees. */
+static struct span seen_from(const struct kvr_cpu *cpu, uint64_t position,
+			     uint64_t start, uint64_t keys)
 {
+	const struct kvr_compute_shape *s = &cpu->shape;
+	struct span span = {0, keys};
+	uint64_t last;
+
+	if (s->windowed) {
+		/* Before the window: what ends one position short of it. */
+		if (position > s->left)
+			span.first = up_to(position - s->left - 1, start, keys);
+		if (!__builtin_add_overflow(position, s->right, &last))
+			span.end = up_to(last, start, keys);
+	} else if (s->mask == KVR_MASK_CAUSAL) {
+		span.end = up_to(position, start, keys);
+	}
+	return span;
+}
+
+/* What any row of the item sees: from its first row's to its last row's. */
+static struct span seen_by_item(const struct kvr_cpu *cpu,
+				const struct kvr_cpu_item *item,
+				const struct kvr_range *range)
+{
+	struct span first, last;
+
 	if (item->range->sequence != range->sequence)
-		return 0;
-	return seen_from(cpu,
+		return (struct span){0, 0};
+	first = seen_from(cpu, position_of(cpu, item, item->row), range->start,
+			  range->length);
+	last = seen_from(cpu,
 			 position_of(cpu, item, item->row + item->rows - 1),
 			 range->start, range->length);
-}
-
-static float q_element(const struct kvr_tensor *q, size_t at)
-{
-	if (q->dtype == KVR_BF16)
-		return kvr_bf16_to_f32(((const uint16_t *)q->data)[at]);
-	return ((const float *)q->data)[at];
+	return (struct span){first.first, last.end};
 }
 
 /* Scores come out in base 2: one rounding, of the product in double. */
 static void pack_row(const struct kvr_cpu *cpu, size_t token, size_t head,
 		     float *to)
 {
-	const double scale = (double)cpu->shape.scale * M_LOG2E;
-	size_t at = token * cpu->q.token_stride + head * cpu->q.head_stride;
+	const double cap = (double)cpu->shape.softcap;
+	const double scale =
+		(double)cpu->shape.scale * (cap > 0 ? 1 / cap : M_LOG2E);
+	size_t at = kvr_element_at(&cpu->q, token, head);
 
 	for (size_t i = 0; i < cpu->shape.head_dim; i++)
 		to[i * cpu->kernel->rows] =
-			(float)(q_element(&cpu->q, at + i) * scale);
+			(float)(kvr_element_get(&cpu->q, at + i) * scale);
 }
 
 /* Rows past the end of the range are 0: finite, and nobody reads them. */
@@ -91,34 +113,53 @@ static void pack_q(const struct kvr_cpu *cpu, const struct kvr_cpu_item *item,
 	}
 }
 
+/* Which keys of a tile each row sees, counted from panel `skip` of it. */
+struct view {
+	size_t skip;
+	uint32_t before[KVR_CPU_ROWS_MAX], visible[KVR_CPU_ROWS_MAX];
+};
+
 /*
  * Fills in panels and, where the mask or the end of the range cuts the tile,
- * visible. False: no row sees a key.
+ * before and visible; the panels that no row sees yet are skipped. False: no
+ * row sees a key.
  */
 static bool look(const struct rectangle *r, size_t first, uint64_t key,
-		 uint32_t visible[KVR_CPU_ROWS_MAX], struct kvr_cpu_tile *tile)
+		 struct view *view, struct kvr_cpu_tile *tile)
 {
 	uint64_t left = r->range->length - key;
 	uint64_t keys = left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS;
 	size_t last = r->item->rows - 1;
-	uint32_t most = 0;
+	struct span span = seen_from(
+		r->cpu, position_of(r->cpu, r->item, r->item->row + first),
+		r->range->start + key, keys);
+	uint64_t from = span.first;
 	bool cut = false;
+
+	view->skip = (size_t)from / KVR_CPU_PANEL;
 
 	for (size_t i = 0; i < r->cpu->kernel->rows; i++) {
 		size_t row = first + i < last ? first + i : last;
 
-		visible[i] = (uint32_t)seen_from(
+		span = seen_from(
 			r->cpu,
 			position_of(r->cpu, r->item, r->item->row + row),
 			r->range->start + key, keys);
-		/* Positions ascend: the last row sees most. */
-		most = visible[i];
+		view->before[i] =
+			(uint32_t)(span.first - view->skip * KVR_CPU_PANEL);
+		view->visible[i] =
+			(uint32_t)(span.end - view->skip * KVR_CPU_PANEL);
 	}
-	tile->panels = kvr_cpu_panels(most);
+	/* Positions ascend: row 0 sees the first key, the last row the last. */
+	if (span.end <= from)
+		return false;
+	tile->panels = kvr_cpu_panels(span.end) - view->skip;
 	for (size_t i = 0; i < r->cpu->kernel->rows; i++)
-		cut |= visible[i] < tile->panels * KVR_CPU_PANEL;
-	tile->visible = cut ? visible : NULL;
-	return tile->panels > 0;
+		cut |= view->before[i] > 0 ||
+		       view->visible[i] < tile->panels * KVR_CPU_PANEL;
+	tile->visible = cut ? view->visible : NULL;
+	tile->before = cut && r->cpu->shape.windowed ? view->before : NULL;
+	return true;
 }
 
 /* All tiles of the item against one tile of keys, in f32 at kv. */
@@ -126,42 +167,54 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 {
 	const struct kvr_cpu *cpu = r->cpu;
 	size_t width = cpu->kernel->rows;
-	uint32_t visible[KVR_CPU_ROWS_MAX];
+	struct view view;
 
 	for (size_t first = 0; first < r->item->rows; first += width) {
 		struct kvr_cpu_tile tile = kvr_cpu_partial(
 			cpu, r->kv_head, r->item->tile + first / width);
 
-		if (!look(r, first, key, visible, &tile))
+		if (!look(r, first, key, &view, &tile))
 			continue;
 		tile.q = r->scratch.q + first * cpu->shape.head_dim;
-		tile.kv = kv;
 		tile.panel_stride = kvr_cpu_panel_elements(&cpu->shape);
+		tile.kv = kv + view.skip * tile.panel_stride;
 		tile.scores = r->scratch.scores;
 		cpu->kernel->tile(&tile);
 	}
 }
 
-static void step_range(const struct rectangle *r, uint64_t seen)
+/* The panels of a tile of keys as f32, which they may be already. */
+static const float *widen(const struct rectangle *r, const char *from,
+			  size_t count)
+{
+	const struct kvr_cpu *cpu = r->cpu;
+	const uint16_t *half = (const uint16_t *)(const void *)from;
+
+	if (cpu->shape.dtype == KVR_F32)
+		return (const float *)(const void *)from;
+	if (cpu->shape.dtype == KVR_BF16)
+		cpu->kernel->widen_bf16(half, r->scratch.kv, count);
+	else
+		cpu->kernel->widen_f16(half, r->scratch.kv, count);
+	return r->scratch.kv;
+}
+
+/* Tiles of keys begin where they do for every item: results must agree. */
+static void step_range(const struct rectangle *r, struct span seen)
 {
 	const struct kvr_cpu *cpu = r->cpu;
 	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
 	size_t bytes = panel * kvr_dtype_bytes(cpu->shape.dtype);
 
-	for (uint64_t key = 0; key < seen; key += KVR_CPU_KEYS) {
+	for (uint64_t key = seen.first / KVR_CPU_KEYS * KVR_CPU_KEYS;
+	     key < seen.end; key += KVR_CPU_KEYS) {
 		const char *from =
 			r->panels + (size_t)(key / KVR_CPU_PANEL) * bytes;
-		uint64_t left = seen - key;
+		uint64_t left = seen.end - key;
 		size_t count = kvr_cpu_panels(
 			left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS);
 
-		if (cpu->shape.dtype == KVR_F32) {
-			step_keys(r, key, (const float *)(const void *)from);
-			continue;
-		}
-		cpu->kernel->widen((const uint16_t *)(const void *)from,
-				   r->scratch.kv, count * panel);
-		step_keys(r, key, r->scratch.kv);
+		step_keys(r, key, widen(r, from, count * panel));
 	}
 }
 
@@ -182,14 +235,15 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 	bool packed = false;
 
 	for (size_t i = 0; i < kv.count; i++) {
-		uint64_t seen = seen_by_item(cpu, item, &kv.range[i]);
+		struct span seen = seen_by_item(cpu, item, &kv.range[i]);
 
 		r.range = &kv.range[i];
-		if (seen > 0 && !packed) {
+		if (seen.first < seen.end && !packed) {
 			pack_q(cpu, item, kv_head, r.scratch.q);
 			packed = true;
 		}
-		step_range(&r, seen);
+		if (seen.first < seen.end)
+			step_range(&r, seen);
 		r.panels += kvr_cpu_panels(r.range->length) * bytes;
 	}
 }

@@ -4,12 +4,13 @@
  *
  *	out[t, h, :] = sum_j p_j v[j, g, :] / sum_j p_j
  *	lse[h, t]    = log(sum_j p_j)
- *	p_j          = exp(scale * <q[t, h, :], k[j, g, :]>)
+ *	p_j          = exp(s_j), s_j = scale * <q[t, h, :], k[j, g, :]>
  *
  * over the keys j that the mask lets token t see, on whatever ranks they are;
  * g = h / (q_heads / kv_heads). Accumulation and partial results are fp32 and
  * are merged in the order of steps, so that two runs agree bit for bit.
- * A row that sees no key gives out = 0 and lse = -inf.
+ * A row that sees no key gives out = 0 and lse = -inf. With a soft-cap C, as
+ * FlashAttention and Gemma 2 define it, s_j becomes C tanh(s_j / C).
  *
  * Source of the formula: Milakov, Gimelshein, 2018, arXiv 1805.02867 (online
  * softmax); Liu, Zaharia, Abbeel, 2023, arXiv 2310.01889 (the ring).
@@ -23,7 +24,7 @@
 extern "C" {
 #endif
 
-enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1 };
+enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1, KVR_F16 = 2 };
 
 /* Bytes of one element; 0 for an unknown type. */
 KVR_API size_t kvr_dtype_bytes(enum kvr_dtype dtype);
@@ -86,6 +87,15 @@ enum kvr_mask {
 };
 
 /*
+ * A token at position p sees keys at p - left .. p + right of its sequence, as
+ * with FlashAttention's window_size; -1: all on that side. Under a causal mask
+ * none on the right, whatever it says.
+ */
+struct kvr_window {
+	int64_t left, right;
+};
+
+/*
  * Called by kvr_attention_run, in its thread, after each of its steps: `done`
  * of `steps`. May call kvr_pass_cancel on kvr_plan_pass, and nothing else of
  * kvring.
@@ -99,7 +109,9 @@ struct kvr_plan_desc {
 	uint32_t value_dim;	    /* of v and out; 0: head_dim */
 	enum kvr_dtype dtype;	    /* of q, k and v */
 	enum kvr_mask mask;
-	float scale; /* 0: 1 / sqrt(head_dim) */
+	const struct kvr_window *window; /* NULL: none; copied */
+	float scale;			 /* 0: 1 / sqrt(head_dim) */
+	float softcap;			 /* of scores, positive; 0: none */
 	const struct kvr_range *q_ranges;
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;
@@ -114,7 +126,9 @@ KVR_API void kvr_plan_desc_init(struct kvr_plan_desc *desc);
 
 /*
  * Agrees on a batch: collective. The ranges travel round the ring once, here;
- * kvr_attention_run then moves nothing but blocks. Copies desc. Allocates the
+ * kvr_attention_run then moves nothing but blocks, and these only as far as
+ * any rank has queries that see them: a window that looks back no further than
+ * the shard before costs one hop, not n - 1. Copies desc. Allocates the
  * packed local block, the fp32 partials and the threads; running allocates
  * nothing. The plan borrows the ring: after close or reopen of the ring it can
  * only be destroyed.
@@ -171,6 +185,37 @@ kvr_attention_pack(struct kvr_plan *plan, const struct kvr_tensor *k,
  * the ring begins another.
  */
 KVR_API struct kvr_pass *kvr_plan_pass(const struct kvr_plan *plan);
+
+/* ------------------------------------------------------------- merging */
+
+/* Of which logarithm a log-sum-exp is. */
+enum kvr_lse_base { KVR_LSE_NATURAL = 0, KVR_LSE_LOG2 = 1 };
+
+/*
+ * Attention over some of the keys, normalised, as kvr_attention_run or another
+ * library gave it: lse of head h, row t is lse[h * lse_head_stride + t].
+ */
+struct kvr_partial {
+	struct kvr_tensor out;
+	float *lse;
+	size_t lse_head_stride;
+	enum kvr_lse_base base;
+};
+
+/*
+ * Attention over the keys of a and those of b, which are others:
+ *
+ *	lse = log(exp(a.lse) + exp(b.lse))
+ *	out = exp(a.lse - lse) a.out + exp(b.lse - lse) b.out
+ *
+ * All three have the same tokens, heads and dim; types and bases may differ.
+ * out may be a or b, or share no memory with them. Computed in double, rounded
+ * once. A row whose lse is -inf counts for nothing, whatever its values are;
+ * where both are, out = 0 and lse = -inf. Errors: INVALID.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_attention_merge(const struct kvr_partial *a, const struct kvr_partial *b,
+		    const struct kvr_partial *out);
 
 /* ---------------------------------------------------------- references */
 

@@ -64,7 +64,7 @@ def main():
     changed("past-end", set_offsets("v", 1280, 1920000))
     changed("backwards", set_offsets("v", 1920, 1280))
     changed("no-v", lambda g, s: g.pop("v") and s // 3 * 2)
-    changed("wrong-dtype", lambda g, s: None, dtype="F16", size=2)
+    changed("wrong-dtype", lambda g, s: None, dtype="F64", size=8)
     changed("two-dtypes", lambda g, s: g["v"].update(
         tensor([TOKENS, HEADS, DIM], 1280, "BF16", 2)) or s - 320)
     changed("flat", lambda g, s: None, q=[TOKENS, HEADS * DIM])

@@ -97,6 +97,7 @@ for name in lat bw credit overlap; do
 	has $name kvring bench ""
 done
 has bf16 kvring random --dtype = ""
+has f16 kvring random --dtype = ""
 touch some-file.st
 has some-file.st kvring attention some
 

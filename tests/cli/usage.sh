@@ -27,6 +27,12 @@ a="attention in.st -o out.st"
 	fails 2 "--scale: 'nan'" $a -n 2 --scale nan
 	fails 2 "--scale: '0'" $a -n 2 --scale 0
 	fails 2 "--scale: '1e99'" $a -n 2 --scale 1e99
+	fails 2 "--softcap: '0'" $a -n 2 --softcap 0
+	fails 2 "--softcap: '-5'" $a -n 2 --softcap -5
+	for window in "" 3 "3," ,3 3,-2 3x,1 1,2,3 99999999999999999999,1 \
+		1111111111111111111111111111,1; do
+		fails 2 "--window: '$window'" $a -n 2 --window "$window"
+	done
 	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
 	fails 2 "--threads: '0'" $a -n 2 --threads 0
 	fails 2 "--slots: '0'" $a -n 2 --slots 0
@@ -49,7 +55,7 @@ r="--tokens 4 --q-heads 4 --head-dim 8"
 	fails 2 "--tokens: '0'" random out.st $r --tokens 0
 	fails 2 "--head-dim: '257'" random out.st $r --head-dim 257
 	fails 2 "--kv-heads: 3 do not divide 4" random out.st $r --kv-heads 3
-	fails 2 "--dtype: 'f16'" random out.st $r --dtype f16
+	fails 2 "--dtype: 'f8'" random out.st $r --dtype f8
 	fails 2 "--seed: '-1'" random out.st $r --seed -1
 }
 

@@ -39,6 +39,35 @@ for n in 1 2 3 5; do
 	verifies a.st -o out.st -n $n --causal --partition zigzag
 done
 verifies a.st -o out.st -n 2 --slots 1 --scale 0.3 --threads 2
+verifies a.st -o capped.st -n 3 --causal --softcap 0.5
+works attention a.st -o out.st -n 3 --causal
+! cmp -s out.st capped.st || die "--softcap changes nothing"
+rm capped.st
+# A window, and no more hops than it needs: shards are of 60 tokens.
+for window in 0,0 5,3 100,-1 -1,7 400,400; do
+	verifies a.st -o out.st -n 3 --window $window
+	verifies a.st -o out.st -n 3 --window $window --causal \
+		--partition zigzag
+done
+hops() { # hops, window
+	works attention a.st -o out.st -n 5 --causal --window "$2" --json \
+		--verify
+	python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+assert report["verification"]["verified"]
+for rank in report["ranks"]:
+    assert rank["steps"] == len(rank["timeline"]) == int(sys.argv[1]) + 1
+    assert (rank["bytes_received"] > 0) == (int(sys.argv[1]) > 0), rank
+' "$1" <<<"$printed" || die "window $2: $printed"
+}
+hops 0 0,0
+hops 1 1,0
+hops 1 60,-1
+hops 2 61,0
+hops 3 180,5
+hops 4 181,0
+hops 4 -1,-1
 verifies a.st -o out.st -n 3 --slots 5 --chunk 1000 --transport shm \
 	--timeout 5
 works random bf16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype bf16
@@ -46,6 +75,11 @@ verifies bf16.st -o out.st -n 2
 size=$(stat -c %s out.st)
 verifies bf16.st -o out.st -n 2 --f32-output
 [ "$(stat -c %s out.st)" -gt "$size" ] || die "--f32-output is not larger"
+works random f16.st --tokens 100 --q-heads 2 --head-dim 64 --dtype f16
+verifies f16.st -o out.st -n 2 --causal
+grep -aq '"out":{"dtype":"F16"' out.st || die "out is not F16"
+verifies f16.st -o out.st -n 2 --f32-output
+rm f16.st
 
 # More ranks than tokens: those left over have nothing and take part.
 works random tiny.st --tokens 3 --q-heads 1 --head-dim 4

@@ -19,7 +19,15 @@ struct header {
 	double products;
 };
 
+/* Follows the header in files of the second version. */
+struct more {
+	float softcap;
+	uint32_t window[2]; /* left, right; each plus 1: 0 is without end */
+	uint32_t reserved;
+};
+
 _Static_assert(sizeof(struct header) == 64, "as generate.py writes it");
+_Static_assert(sizeof(struct more) == 16, "as generate.py writes it");
 
 static void *read_file(const char *path, size_t *bytes)
 {
@@ -56,6 +64,16 @@ static struct kvr_tensor take_tensor(char **at, enum kvr_dtype dtype,
 	return kvr_tensor_dense(take(at, bytes), dtype, tokens, heads, dim);
 }
 
+/* Finite ones: the cases have no others. */
+static double f16_value(uint16_t bits)
+{
+	int exponent = bits >> 10 & 31;
+	double size = exponent ? ldexp(0x400 + (bits & 0x3ff), exponent - 25)
+			       : ldexp(bits & 0x3ff, -24);
+
+	return bits & 0x8000 ? -size : size;
+}
+
 double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 			 size_t i)
 {
@@ -65,6 +83,8 @@ double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 
 	if (t->dtype == KVR_F32)
 		return ((const float *)t->data)[at];
+	if (t->dtype == KVR_F16)
+		return f16_value(((const uint16_t *)t->data)[at]);
 	bits = (uint32_t)((const uint16_t *)t->data)[at] << 16;
 	memcpy(&value, &bits, sizeof(value));
 	return value;
@@ -86,6 +106,7 @@ void reference_case_read(const char *directory, const char *file,
 			 struct reference_case *out)
 {
 	struct header h;
+	struct more more = {0};
 	char path[4096];
 	size_t bytes;
 	char *at;
@@ -94,13 +115,19 @@ void reference_case_read(const char *directory, const char *file,
 	snprintf(out->name, sizeof(out->name), "%s", file);
 	out->data = read_file(path, &bytes);
 	at = out->data;
-	if (bytes < sizeof(h) || memcmp(at, "KVRREF1", 8) != 0) {
+	if (bytes < sizeof(h) + sizeof(more) ||
+	    (memcmp(at, "KVRREF1", 8) != 0 && memcmp(at, "KVRREF2", 8) != 0)) {
 		fprintf(stderr, "%s is not a case\n", path);
 		exit(1);
 	}
 	memcpy(&h, take(&at, sizeof(h)), sizeof(h));
+	if (h.magic[6] == '2')
+		memcpy(&more, take(&at, sizeof(more)), sizeof(more));
 	out->mask = (enum kvr_mask)h.mask;
 	out->scale = h.scale;
+	out->softcap = more.softcap;
+	out->window = (struct kvr_window){(int64_t)more.window[0] - 1,
+					  (int64_t)more.window[1] - 1};
 	out->q_start = h.q_start;
 	out->kv_start = h.kv_start;
 	out->products = h.products;

@@ -9,7 +9,9 @@ struct reference_case {
 	char name[128]; /* of the file */
 	void *data;	/* owns everything below */
 	enum kvr_mask mask;
-	float scale; /* 0: the default */
+	float scale;   /* 0: the default */
+	float softcap; /* 0: none */
+	struct kvr_window window;
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;
 	const float *out;  /* [q tokens, q heads, value dim] */
@@ -23,7 +25,7 @@ void reference_case_read(const char *directory, const char *file,
 			 struct reference_case *out);
 void reference_case_free(struct reference_case *c);
 
-/* The tensor's element at [token, head, i]; f32 or bf16. */
+/* The tensor's element at [token, head, i]; of any type. */
 double reference_element(const struct kvr_tensor *t, size_t token, size_t head,
 			 size_t i);
 

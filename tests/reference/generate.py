@@ -4,18 +4,21 @@
 
 PyTorch is needed only here, never by the tests:
 
-    python3 tests/reference/generate.py          write the cases
+    python3 tests/reference/generate.py          write the cases that are
+                                                 not there yet
     python3 tests/reference/generate.py --check  compute them again from the
                                                  committed inputs, compare
 
-Inputs are drawn from a seeded generator and rounded to f32 or bf16; what is
+Inputs are drawn from a seeded generator and rounded to f32, bf16 or f16; what is
 expected is computed in float64 from the rounded inputs, once with softmax and
-logsumexp and once with scaled_dot_product_attention, which must agree.
+logsumexp and once with scaled_dot_product_attention, or with plain sums of
+exponentials where PyTorch lacks it or it lacks what the case is about; the two
+must agree.
 
 Container, little endian, each array padded with zeros to a multiple of 8:
 
-    char  magic[8]   "KVRREF1\\0"
-    u32   dtype      0 f32, 1 bf16: type of q, k, v
+    char  magic[8]   "KVRREF1\\0", or "KVRREF2\\0" where more follows
+    u32   dtype      0 f32, 1 bf16, 2 f16: type of q, k, v
     u32   mask       0 full, 1 causal
     u32   q_tokens, kv_tokens
     u32   q_start, kv_start      global positions of the first q and kv token
@@ -24,6 +27,9 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     f32   scale      0: 1 / sqrt(head_dim)
     u32   reserved   0
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
+    f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
+    u32   left + 1, right + 1    of the window; 0: without end
+    u32   reserved   0
     q     [q_tokens,  q_heads,  head_dim]   dtype
     k     [kv_tokens, kv_heads, head_dim]   dtype
     v     [kv_tokens, kv_heads, value_dim]  dtype
@@ -39,21 +45,23 @@ from torch.nn import functional
 
 CASES = pathlib.Path(__file__).resolve().parent / "cases"
 MAGIC = b"KVRREF1\0"
+MAGIC_MORE = b"KVRREF2\0"
 HEADER = struct.Struct("<8s10IfId")
-TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-DTYPES = list(TYPES)
+MORE = struct.Struct("<f3I")
+TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+DTYPES = ["f32", "bf16"]  # of the first cases
 MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal"):
+         kind="normal", softcap=0.0, window=(-1, -1)):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
             "kv_tokens": tokens if kv is None else kv, "q_start": start[0],
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
-            "kind": kind}
+            "kind": kind, "softcap": softcap, "window": window}
 
 
 def all_cases():
@@ -92,6 +100,29 @@ def all_cases():
         yield case(dtype, "causal", 1, (4, 2), 64, kv=77, start=(76, 0))
         # the first 9 queries see no key: 0 and -inf
         yield case(dtype, "causal", 33, (2, 1), 16, kv=24, start=(0, 9))
+    # scores of a few units under caps below and above them
+    for dtype in DTYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 100, (4, 2), 16, scale=1.0, softcap=2.0)
+        yield case(dtype, "causal", 33, (2, 1), (80, 24), softcap=50.0)
+        yield case(dtype, "full", 100, (2, 1), 16, kind="peaked", softcap=30.0)
+    # f16, subnormal ones among them
+    for head_dim, tokens, heads in shapes:
+        for mask in MASKS:
+            yield case("f16", mask, min(tokens, 64), heads, head_dim)
+    yield case("f16", "causal", 33, (2, 2), (80, 24), softcap=50.0)
+    yield case("f16", "full", 40, (4, 2), 16, scale=3.0, kind="tiny")
+    yield case("f16", "causal", 20, (4, 2), 32, kv=120, start=(100, 0))
+    # windows: narrow, one-sided, wider than a tile of keys, of a chunk
+    for dtype in TYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 100, (4, 2), 16, window=(11, 5))
+            yield case(dtype, mask, 33, (2, 1), (80, 24), window=(-1, 3))
+        yield case(dtype, "full", 60, (2, 2), 32, window=(0, -1), softcap=2.0)
+        yield case(dtype, "causal", 20, (4, 2), 32, kv=90, start=(100, 0),
+                   window=(17, -1))
+    yield case("f32", "causal", 700, (2, 1), 3, window=(300, 0))
+    yield case("f32", "full", 50, (2, 1), 16, window=(0, 0))
 
 
 def name_of(c):
@@ -105,6 +136,10 @@ def name_of(c):
         parts.append(f"v{c['value_dim']}")
     if c["scale"]:
         parts.append(f"s{c['scale']:g}")
+    if c["window"] != (-1, -1):
+        parts.append("w{}_{}".format(*c["window"]))
+    if c["softcap"]:
+        parts.append(f"cap{c['softcap']:g}")
     if c["kind"] != "normal":
         parts.append(c["kind"])
     return "-".join(parts)
@@ -126,6 +161,8 @@ def draw(c, seed):
         k = k[:1].expand_as(k)
     elif c["kind"] == "negative":
         q, k = 3 + q.abs(), -3 - k.abs()
+    elif c["kind"] == "tiny":
+        k, v = k * 2.0 ** -12, v * 2.0 ** -14
     elif c["kind"] == "rising":
         # the maximum moves with nearly every key, the hard case of an
         # online softmax
@@ -137,12 +174,29 @@ def draw(c, seed):
 def visible(c):
     rows = torch.arange(c["q_tokens"])[:, None] + c["q_start"]
     keys = torch.arange(c["kv_tokens"])[None, :] + c["kv_start"]
-    return keys <= rows if c["mask"] == "causal" else rows + keys >= 0
+    left, right = c["window"]
+    seen = keys <= rows if c["mask"] == "causal" else rows + keys >= 0
+    if left >= 0:
+        seen &= rows - keys <= left
+    if right >= 0:
+        seen &= keys - rows <= right
+    return seen
 
 
 def scale_of(c):
     scale = struct.unpack("<f", struct.pack("<f", c["scale"]))[0]
     return scale if scale else c["head_dim"] ** -0.5
+
+
+def again(c, q, k, v, seen, scores):
+    """The output of rows that see a key, in another way."""
+    if not c["softcap"] and hasattr(functional,
+                                    "scaled_dot_product_attention"):
+        return functional.scaled_dot_product_attention(
+            q[None], k[None], v[None], attn_mask=seen, scale=scale_of(c))[0]
+    weights = scores.exp()
+    return torch.stack([weights[h] @ v[h] for h in range(len(v))]) \
+        / weights.sum(dim=-1, keepdim=True)
 
 
 def attend(c, q, k, v):
@@ -151,16 +205,16 @@ def attend(c, q, k, v):
     group = c["q_heads"] // c["kv_heads"]
     k, v = (t.repeat_interleave(group, dim=0) for t in (k, v))
     seen, scale = visible(c), scale_of(c)
-    scores = (scale * (q @ k.transpose(1, 2))).masked_fill(
-        ~seen, float("-inf"))
+    scores = scale * (q @ k.transpose(1, 2))
+    if c["softcap"]:
+        scores = c["softcap"] * (scores / c["softcap"]).tanh()
+    scores = scores.masked_fill(~seen, float("-inf"))
     lse = scores.logsumexp(dim=-1)
     alive = seen.any(dim=-1)
     out = torch.zeros(len(q), c["q_tokens"], c["value_dim"],
                       dtype=torch.float64)
     out[:, alive] = scores[:, alive].softmax(dim=-1) @ v
-    second = functional.scaled_dot_product_attention(
-        q[None, :, alive], k[None], v[None], attn_mask=seen[alive],
-        scale=scale)[0]
+    second = again(c, q[:, alive], k, v, seen[alive], scores[:, alive])
     assert torch.allclose(out[:, alive], second, rtol=1e-12, atol=1e-13)
     assert not out.isnan().any() and not lse.isnan().any()
     assert bool((lse[:, ~alive] == float("-inf")).all())
@@ -170,7 +224,7 @@ def attend(c, q, k, v):
 
 
 def raw(tensor):
-    if tensor.dtype == torch.bfloat16:
+    if tensor.element_size() == 2:
         tensor = tensor.view(torch.int16)
     data = tensor.numpy().tobytes()
     return data + bytes(-len(data) % 8)
@@ -178,23 +232,30 @@ def raw(tensor):
 
 def encode(c, q, k, v):
     out, lse, products = attend(c, q, k, v)
+    more = (c["softcap"], c["window"][0] + 1, c["window"][1] + 1, 0)
+    more = MORE.pack(*more) if any(more) else b""
     header = HEADER.pack(
-        MAGIC, DTYPES.index(c["dtype"]), MASKS.index(c["mask"]),
+        MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
         c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
         c["scale"], 0, products)
-    return header + b"".join(map(raw, (q, k, v, out.float(), lse)))
+    return header + more + b"".join(map(raw, (q, k, v, out.float(), lse)))
 
 
 def decode(data):
     """The case and what follows its header, as tensors."""
     (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
      kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
-    assert magic == MAGIC
-    c = case(DTYPES[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
+    assert magic in (MAGIC, MAGIC_MORE)
+    softcap, window, at = 0.0, (-1, -1), HEADER.size
+    if magic == MAGIC_MORE:
+        softcap, left, right, _ = MORE.unpack_from(data, at)
+        window = left - 1, right - 1
+        at += MORE.size
+    c = case(list(TYPES)[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
-             scale=scale)
-    at, tensors = HEADER.size, []
+             scale=scale, softcap=softcap, window=window)
+    tensors = []
     for kind, shape in [
             (TYPES[c["dtype"]], (q_tokens, q_heads, head_dim)),
             (TYPES[c["dtype"]], (kv_tokens, kv_heads, head_dim)),
@@ -225,15 +286,15 @@ def main():
         print(f"{len(paths)} cases agree with PyTorch {torch.__version__}")
         return
     CASES.mkdir(exist_ok=True)
-    for path in CASES.glob("*.kvref"):
-        path.unlink()
-    total = 0
+    names = set()
     for seed, c in enumerate(all_cases()):
         path = CASES / f"{name_of(c)}.kvref"
-        assert not path.exists(), path
-        total += path.write_bytes(encode(c, *draw(c, seed)))
-    count = len(list(CASES.glob("*.kvref")))
-    print(f"{count} cases, {total} bytes, PyTorch {torch.__version__}")
+        assert path not in names, path
+        names.add(path)
+        if not path.exists():
+            path.write_bytes(encode(c, *draw(c, seed)))
+            print(f"{path.name} by PyTorch {torch.__version__}")
+    print(f"{len(names)} cases")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ static void describe(const struct setting *s, uint32_t rank,
 	desc->dtype = c->q.dtype;
 	desc->mask = c->mask;
 	desc->scale = c->scale;
+	desc->softcap = c->softcap;
+	desc->window = &c->window;
 	desc->q_ranges = s->q[rank].range;
 	desc->q_range_count = s->q[rank].count;
 	desc->kv_ranges = s->kv[rank].range;

@@ -21,6 +21,7 @@
  */
 #define F32_ERROR 2e-6
 #define BF16_ERROR 3e-3
+#define F16_ERROR 4e-4
 #define LSE_ERROR 5e-6
 
 static uint32_t pick(uint64_t *seed, uint32_t from, uint32_t to)
@@ -31,6 +32,8 @@ static uint32_t pick(uint64_t *seed, uint32_t from, uint32_t to)
 static void draw_case(uint64_t *seed, struct whole *whole)
 {
 	static const uint32_t dims[] = {1, 3, 8, 16, 33, 64, 80, 128, 256};
+	static const struct kvr_window windows[] = {
+		{0, 0}, {7, 0}, {30, -1}, {-1, 11}, {64, 64}};
 	static const size_t chunks[] = {1 << 20, 4096, 1023, 129};
 	struct kvr_plan_desc desc;
 
@@ -39,9 +42,12 @@ static void draw_case(uint64_t *seed, struct whole *whole)
 	desc.q_heads = desc.kv_heads * pick(seed, 1, 4);
 	desc.head_dim = dims[pick(seed, 0, 8)];
 	desc.value_dim = pick(seed, 0, 2) ? 0 : dims[pick(seed, 0, 8)];
-	desc.dtype = pick(seed, 0, 1) ? KVR_BF16 : KVR_F32;
+	desc.dtype = (enum kvr_dtype)pick(seed, 0, 2);
 	desc.mask = pick(seed, 0, 1) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	desc.scale = pick(seed, 0, 3) ? 0 : 0.3f;
+	desc.softcap = pick(seed, 0, 3) ? 0 : 0.7f;
+	if (!pick(seed, 0, 2))
+		desc.window = &windows[pick(seed, 0, 4)];
 	whole_init(whole, &desc, pick(seed, 1, 150), whole_random(seed), 1);
 	whole->n = pick(seed, 1, 8);
 	whole->zigzag = pick(seed, 0, 1);
@@ -55,6 +61,9 @@ static void draw_case(uint64_t *seed, struct whole *whole)
 
 static void check_case(uint64_t number)
 {
+	static const double bounds[] = {[KVR_F32] = F32_ERROR,
+					[KVR_BF16] = BF16_ERROR,
+					[KVR_F16] = F16_ERROR};
 	uint64_t seed = number;
 	double error, lse_error, bound;
 	struct whole whole;
@@ -69,7 +78,7 @@ static void check_case(uint64_t number)
 	whole_run(&whole);
 	error = whole_error(&whole, out);
 	lse_error = whole_lse_error(&whole, lse);
-	bound = whole.out_dtype == KVR_F32 ? F32_ERROR : BF16_ERROR;
+	bound = bounds[whole.out_dtype];
 	if (!(error <= bound && lse_error <= LSE_ERROR)) {
 		fprintf(stderr,
 			"case %llu: n %u, tokens %zu, heads %u/%u, dims "

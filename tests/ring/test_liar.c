@@ -30,7 +30,7 @@ static void lie(struct rank *rank)
 	segment.memory = memory;
 	kvr_pass_desc_init(&desc);
 	kvr_block_init(&taken);
-	desc.tag = 2; /* the exchange of the plan was 1 */
+	desc.tag = 3; /* agreeing on the plan took two */
 	desc.lane[0].segments = &segment;
 	desc.lane[0].segment_count = 1;
 	CHECK_STATUS(kvr_pass_begin(rank->ring, &desc, &pass), KVR_OK);

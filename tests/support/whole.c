@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 
 uint64_t whole_random(uint64_t *state)
 {
@@ -28,18 +28,12 @@ float whole_normal(uint64_t *state)
 static void *draw(enum kvr_dtype dtype, size_t count, float spread,
 		  uint64_t *state)
 {
-	char *data = malloc(count * kvr_dtype_bytes(dtype) + 1);
+	void *data = malloc(count * kvr_dtype_bytes(dtype) + 1);
+	struct kvr_tensor all = kvr_tensor_dense(data, dtype, 1, 1, count);
 
 	CHECK(data);
-	for (size_t i = 0; i < count; i++) {
-		float value = whole_normal(state) * spread;
-		uint16_t bits = kvr_bf16_from_f32(value);
-
-		if (dtype == KVR_F32)
-			memcpy(data + i * 4, &value, 4);
-		else
-			memcpy(data + i * 2, &bits, 2);
-	}
+	for (size_t i = 0; i < count; i++)
+		kvr_element_set(&all, i, whole_normal(state) * spread);
 	return data;
 }
 
@@ -247,9 +241,10 @@ void whole_oracle(const struct whole *whole, float *out, float *lse)
 
 float whole_out(const struct whole *whole, size_t i)
 {
-	if (whole->out_dtype == KVR_F32)
-		return ((const float *)whole->out)[i];
-	return kvr_bf16_to_f32(((const uint16_t *)whole->out)[i]);
+	struct kvr_tensor out =
+		kvr_tensor_dense(whole->out, whole->out_dtype, 1, 1, 1);
+
+	return kvr_element_get(&out, i);
 }
 
 double whole_error(const struct whole *whole, const float *expected)

@@ -7,7 +7,8 @@
  * products, each rounded relative to at most S, the largest |score|: its
  * error is about u S sqrt(head_dim) / 2, typically, and shows as a relative
  * error of the key's weight. Sums of weights and values add some u, in all
- * less than 16 u, about 1e-6; the bound is 16 u + 4 u S.
+ * less than 16 u, about 1e-6; the bound is 16 u + 4 u S. A soft-cap makes
+ * scores and their errors smaller, and adds 3 ulp of what it gives: 6 u S.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -20,8 +21,7 @@
 
 #include <cmocka.h>
 
-#include "problem.h"
-#include "runtime/bf16.h"
+#include "compute_test.h"
 
 #define UNIT_ROUNDOFF 0x1p-24
 #define RANDOM_PROBLEMS 200
@@ -31,18 +31,19 @@ static uint64_t first_seed = 20250101;
 
 static double tolerance(const struct problem *p)
 {
-	return UNIT_ROUNDOFF * (16 + 4 * problem_largest_score(p));
+	double largest = problem_largest_score(p);
+
+	return UNIT_ROUNDOFF * (16 + (p->desc.softcap > 0 ? 10 : 4) * largest);
 }
 
-static struct manner plainly(void)
+struct manner plainly(void)
 {
 	return (struct manner){
 		.ops = ops, .threads = 1, .steps = 1, .out = KVR_F32};
 }
 
-/* One range of queries, one of keys, from position 0. */
-static void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
-			   uint32_t dim, enum kvr_mask mask)
+void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
+		    uint32_t dim, enum kvr_mask mask)
 {
 	memset(p, 0, sizeof(*p));
 	p->desc.q_heads = p->desc.kv_heads = 1;
@@ -65,7 +66,7 @@ static void assert_close(const struct problem *p, const struct answer *got,
 		 tolerance(p));
 }
 
-static void check(const struct problem *p, const struct manner *m)
+void check(const struct problem *p, const struct manner *m)
 {
 	struct answer want = answer_of_oracle(p);
 	struct answer got = answer_of_kernel(p, m);
@@ -102,12 +103,12 @@ static void kernel_tails_match_oracle(void **state)
 	(void)state;
 	for (size_t d = 0; d < 4; d++)
 		for (size_t t = 0; t < 6; t++)
-			for (int dtype = 0; dtype < 2; dtype++) {
+			for (int dtype = 0; dtype < 3; dtype++) {
 				struct manner m = plainly();
 
 				problem_square(&p, tokens[t][0], tokens[t][1],
 					       dims[d], KVR_MASK_FULL);
-				p.desc.dtype = dtype ? KVR_BF16 : KVR_F32;
+				p.desc.dtype = (enum kvr_dtype)dtype;
 				problem_fill(&p, t);
 				check(&p, &m);
 				problem_free(&p);
@@ -246,12 +247,15 @@ static void kernel_no_queries_computes_nothing(void **state)
 	problem_free(&p);
 }
 
-static void problem_for_threads(struct problem *p, enum kvr_dtype dtype)
+static void problem_for_threads(struct problem *p, enum kvr_dtype dtype,
+				int window)
 {
 	problem_square(p, 700, 650, 40, KVR_MASK_CAUSAL);
 	p->desc.q_heads = 4;
 	p->desc.kv_heads = 2;
 	p->desc.dtype = dtype;
+	p->window = (struct kvr_window){170, 0};
+	p->desc.window = window ? &p->window : NULL;
 	problem_fill(p, 6);
 }
 
@@ -263,16 +267,16 @@ static void kernel_any_threads_same_bits(void **state)
 
 	(void)state;
 	m.steps = 3;
-	for (int dtype = 0; dtype < 2; dtype++) {
+	for (int i = 0; i < 6; i++) {
 		struct answer want;
 
-		problem_for_threads(&p, dtype ? KVR_BF16 : KVR_F32);
+		problem_for_threads(&p, (enum kvr_dtype)(i / 2), i % 2);
 		m.threads = 1;
 		want = answer_of_kernel(&p, &m);
-		for (size_t i = 0; i < 4; i++) {
+		for (size_t t = 0; t < 4; t++) {
 			struct answer got;
 
-			m.threads = threads[i];
+			m.threads = threads[t];
 			got = answer_of_kernel(&p, &m);
 			assert_true(answer_same_bits(&got, &want));
 			answer_free(&got);
@@ -396,28 +400,6 @@ static void kernel_nan_query_shows_in_its_row(void **state)
 	problem_free(&p);
 }
 
-static void kernel_bf16_out_is_f32_out_rounded(void **state)
-{
-	struct manner m = plainly();
-	struct problem p;
-	struct answer wide, narrow;
-
-	(void)state;
-	problem_square(&p, 90, 90, 33, KVR_MASK_CAUSAL);
-	p.desc.dtype = KVR_BF16;
-	problem_fill(&p, 12);
-	wide = answer_of_kernel(&p, &m);
-	m.out = KVR_BF16;
-	narrow = answer_of_kernel(&p, &m);
-	for (size_t i = 0; i < wide.tokens * wide.dim; i++)
-		assert_int_equal(
-			((uint16_t *)narrow.out.data)[i],
-			kvr_bf16_from_f32(((float *)wide.out.data)[i]));
-	answer_free(&narrow);
-	answer_free(&wide);
-	problem_free(&p);
-}
-
 /* out with gaps: they stay as they were; and lse may be left out. */
 static void kernel_strided_out_leaves_gaps_alone(void **state)
 {
@@ -506,13 +488,16 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_rows_without_keys_give_zero),
 		cmocka_unit_test(kernel_no_keys_give_zero),
 		cmocka_unit_test(kernel_no_queries_computes_nothing),
+		cmocka_unit_test(kernel_windows_match_oracle),
 		cmocka_unit_test(kernel_any_threads_same_bits),
 		cmocka_unit_test(kernel_second_pass_same_bits),
 		cmocka_unit_test(kernel_large_scores_match_oracle),
+		cmocka_unit_test(kernel_softcap_matches_oracle),
 		cmocka_unit_test(kernel_negative_scale_matches_oracle),
 		cmocka_unit_test(kernel_negative_zeros_give_zero),
 		cmocka_unit_test(kernel_nan_query_shows_in_its_row),
-		cmocka_unit_test(kernel_bf16_out_is_f32_out_rounded),
+		cmocka_unit_test(kernel_half_out_is_f32_out_rounded),
+		cmocka_unit_test(kernel_every_f16_value_comes_out),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};

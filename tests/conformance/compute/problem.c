@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "problem.h"
-#include "runtime/bf16.h"
+#include "runtime/element.h"
 #include "runtime/tensor.h"
 
 #define SENTINEL 12345.0f
@@ -52,33 +52,16 @@ static void *memory(size_t bytes)
 	return p;
 }
 
-static size_t offset(const struct kvr_tensor *t, size_t token, size_t head)
-{
-	return token * t->token_stride + head * t->head_stride;
-}
-
 float problem_get(const struct kvr_tensor *t, size_t token, size_t head,
 		  size_t i)
 {
-	size_t at = offset(t, token, head) + i;
-
-	if (t->dtype == KVR_BF16)
-		return kvr_bf16_to_f32(((uint16_t *)t->data)[at]);
-	return ((float *)t->data)[at];
-}
-
-static void set_at(const struct kvr_tensor *t, size_t at, float value)
-{
-	if (t->dtype == KVR_BF16)
-		((uint16_t *)t->data)[at] = kvr_bf16_from_f32(value);
-	else
-		((float *)t->data)[at] = value;
+	return kvr_element_get(t, kvr_element_at(t, token, head) + i);
 }
 
 void problem_set(const struct kvr_tensor *t, size_t token, size_t head,
 		 size_t i, float value)
 {
-	set_at(t, offset(t, token, head) + i, value);
+	kvr_element_set(t, kvr_element_at(t, token, head) + i, value);
 }
 
 static void fill(const struct kvr_tensor *t, uint64_t *state)
@@ -112,7 +95,7 @@ static struct kvr_tensor make(const struct problem *p, size_t tokens,
 	}
 	t.data = memory(count * kvr_dtype_bytes(t.dtype));
 	for (size_t i = 0; i < count; i++)
-		set_at(&t, i, NAN);
+		kvr_element_set(&t, i, NAN);
 	fill(&t, state);
 	return t;
 }
@@ -172,11 +155,19 @@ void problem_random(struct problem *p, uint64_t seed)
 	p->desc.head_dim = (uint32_t)random_choice(&state, dims, 10);
 	if (random_below(&state, 2))
 		p->desc.value_dim = (uint32_t)random_choice(&state, dims, 10);
-	p->desc.dtype = random_below(&state, 2) ? KVR_BF16 : KVR_F32;
+	p->desc.dtype = (enum kvr_dtype)random_below(&state, 3);
 	p->desc.mask =
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	if (random_below(&state, 3) == 0)
 		p->desc.scale = random_unit(&state);
+	if (random_below(&state, 3) == 0) {
+		p->window = (struct kvr_window){
+			(int64_t)random_below(&state, 400) - 1,
+			(int64_t)random_below(&state, 100) - 1};
+		p->desc.window = &p->window;
+	}
+	if (random_below(&state, 3) == 0)
+		p->desc.softcap = 0.05f + fabsf(random_unit(&state));
 	p->strided = (int)random_below(&state, 2);
 	p->desc.q_range_count = random_below(&state, 4);
 	p->desc.kv_range_count = random_below(&state, 6);
@@ -234,7 +225,7 @@ static struct answer answer_make(const struct problem *p, enum kvr_dtype dtype)
 	a.out = kvr_tensor_dense(data, dtype, a.tokens, a.heads, a.dim);
 	a.lse = memory(rows * sizeof(*a.lse));
 	for (size_t i = 0; i < rows * a.dim; i++)
-		set_at(&a.out, i, SENTINEL);
+		kvr_element_set(&a.out, i, SENTINEL);
 	for (size_t i = 0; i < rows; i++)
 		a.lse[i] = SENTINEL;
 	return a;

@@ -11,6 +11,7 @@ struct problem {
 	struct kvr_plan_desc desc;
 	struct kvr_range q_range[PROBLEM_RANGES_MAX];
 	struct kvr_range kv_range[PROBLEM_RANGES_MAX];
+	struct kvr_window window; /* where desc has one */
 	size_t q_tokens, kv_tokens;
 	struct kvr_tensor q, k, v;
 	int strided; /* tensors have gaps, or heads outside tokens */

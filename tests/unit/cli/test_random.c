@@ -73,6 +73,23 @@ static void bf16_rounds_to_nearest_even(void **state)
 	assert_int_equal(random_to_bf16(-2.0f), 0xc000);
 }
 
+static void f16_rounds_to_nearest_even(void **state)
+{
+	(void)state;
+	assert_int_equal(random_to_f16(1.0f), 0x3c00);
+	assert_int_equal(random_to_f16(-2.0f), 0xc000);
+	/* Halfway between 1 and 1 + 2^-10: down; the next half: up. */
+	assert_int_equal(random_to_f16(1 + 0x1p-11f), 0x3c00);
+	assert_int_equal(random_to_f16(1 + 0x1p-11f + 0x1p-23f), 0x3c01);
+	assert_int_equal(random_to_f16(1 + 0x3p-11f), 0x3c02);
+	/* Subnormal, and rounded up to the first that is not. */
+	assert_int_equal(random_to_f16(0x1p-24f), 0x0001);
+	assert_int_equal(random_to_f16(0x3p-25f), 0x0002);
+	assert_int_equal(random_to_f16(-0x1p-25f), 0x8000);
+	assert_int_equal(random_to_f16(0x1.fffp-15f), 0x0400);
+	assert_int_equal(random_to_f16(0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -80,6 +97,7 @@ int main(void)
 		cmocka_unit_test(normal_has_mean_0_and_variance_1),
 		cmocka_unit_test(streams_and_seeds_are_unrelated),
 		cmocka_unit_test(bf16_rounds_to_nearest_even),
+		cmocka_unit_test(f16_rounds_to_nearest_even),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,7 +80,8 @@ static struct rank_step steps[4] = {{0, 0, 1000000000},
 static void print(char **text, const struct verification *verification,
 		  bool utf8, unsigned int width)
 {
-	const struct attention_options options = {.slots = 2};
+	const struct attention_options options = {.slots = 2,
+						  .window = {-1, -1}};
 	const struct attention_input input = {
 		.tokens = 1000, .q_heads = 2, .head_dim = 16, .value_dim = 16};
 	const struct attention_job job = {.options = &options,

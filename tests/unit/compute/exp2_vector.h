@@ -11,4 +11,9 @@ void exp2_array_portable(const float *x, float *out, size_t count);
 void exp2_array_avx2(const float *x, float *out, size_t count);
 void exp2_array_avx512(const float *x, float *out, size_t count);
 
+/* kvr_tanh likewise. */
+void tanh_array_portable(const float *x, float *out, size_t count);
+void tanh_array_avx2(const float *x, float *out, size_t count);
+void tanh_array_avx512(const float *x, float *out, size_t count);
+
 #endif

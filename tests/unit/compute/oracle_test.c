@@ -177,6 +177,43 @@ static void oracle_grouped_bf16_default_scale(void **state)
 	}
 }
 
+/* Cap 1: scores tanh(1) = 0.76159416 and 0; tanh(2) = 0.96402758, twice. */
+static void oracle_softcap_bends_scores(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.softcap = 1;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.out[0], 1.63660052);
+	ASSERT_NEAR(p.lse[0], 1.14476013);
+	ASSERT_NEAR(p.out[2], 2.0);
+	ASSERT_NEAR(p.lse[1], 1.65717476);
+}
+
+/* A key each: itself; and the last under a causal mask that has none left. */
+static void oracle_window_of_itself_copies_values(void **state)
+{
+	const struct kvr_window itself = {0, 0}, behind = {0, 1};
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.window = &itself;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	for (size_t i = 0; i < 4; i++)
+		ASSERT_NEAR(p.out[i], p.v[i]);
+	ASSERT_NEAR(p.lse[0], 1.0);
+	p.desc.window = &behind;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.out[0], 1.53788284);
+	ASSERT_NEAR(p.out[2], 3.0);
+	p.desc.mask = KVR_MASK_CAUSAL;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.out[0], 1.0);
+}
+
 /* exp(1e4) overflows, exp(1e4 - max) does not. */
 static void oracle_large_scores_finite(void **state)
 {
@@ -234,6 +271,8 @@ int main(void)
 		cmocka_unit_test(oracle_other_sequence_is_not_seen),
 		cmocka_unit_test(oracle_listed_rows_only),
 		cmocka_unit_test(oracle_grouped_bf16_default_scale),
+		cmocka_unit_test(oracle_softcap_bends_scores),
+		cmocka_unit_test(oracle_window_of_itself_copies_values),
 		cmocka_unit_test(oracle_large_scores_finite),
 		cmocka_unit_test(oracle_bad_arguments_invalid),
 	};

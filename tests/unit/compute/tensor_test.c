@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "runtime/bf16.h"
+#include "runtime/f16.h"
 #include "runtime/tensor.h"
 
 static uint16_t round_bits(uint32_t bits)
@@ -59,12 +60,66 @@ static void bf16_every_value_survives(void **state)
 	}
 }
 
+/* As the standard defines it; exact in double. */
+static double f16_by_definition(uint16_t bits)
+{
+	int exponent = bits >> 10 & 31;
+	double size = exponent ? ldexp(0x400 + (bits & 0x3ff), exponent - 25)
+			       : ldexp(bits & 0x3ff, -24);
+
+	return bits & 0x8000 ? -size : size;
+}
+
+static void f16_every_value_survives(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 0x10000; i++) {
+		uint16_t bits = (uint16_t)i;
+		float value = kvr_f16_to_f32(bits);
+
+		if ((bits & 0x7c00) != 0x7c00)
+			assert_true((double)value == f16_by_definition(bits));
+		else if (bits & 0x3ff)
+			assert_true(isnan(value));
+		else
+			assert_true(value ==
+				    (bits >> 15 ? -INFINITY : INFINITY));
+		if (!isnan(value))
+			assert_int_equal(kvr_f16_from_f32(value), bits);
+	}
+}
+
+/* Between any two neighbours: below the middle, on it, above. */
+static void f16_rounds_to_nearest_ties_to_even(void **state)
+{
+	(void)state;
+	for (uint16_t bits = 0; bits < 0x7bff; bits++) {
+		float middle = (float)((f16_by_definition(bits) +
+					f16_by_definition(bits + 1)) /
+				       2);
+
+		assert_int_equal(kvr_f16_from_f32(middle), bits + (bits & 1));
+		assert_int_equal(kvr_f16_from_f32(nextafterf(middle, 0)), bits);
+		assert_int_equal(kvr_f16_from_f32(nextafterf(middle, 1e9f)),
+				 bits + 1);
+		assert_int_equal(kvr_f16_from_f32(-middle),
+				 0x8000 | (bits + (bits & 1)));
+	}
+	assert_int_equal(kvr_f16_from_f32(nextafterf(65520, 0)), 0x7bff);
+	assert_int_equal(kvr_f16_from_f32(65520), 0x7c00);
+	assert_int_equal(kvr_f16_from_f32(-1e30f), 0xfc00);
+	assert_int_equal(kvr_f16_from_f32(NAN) & 0x7e00, 0x7e00);
+	assert_int_equal(kvr_f16_from_f32(-NAN) >> 9, 0x7f);
+	assert_int_equal(kvr_f16_from_f32(1e-30f), 0);
+}
+
 static void dtype_bytes_of_each_type(void **state)
 {
 	(void)state;
 	assert_int_equal(kvr_dtype_bytes(KVR_F32), 4);
 	assert_int_equal(kvr_dtype_bytes(KVR_BF16), 2);
-	assert_int_equal(kvr_dtype_bytes((enum kvr_dtype)2), 0);
+	assert_int_equal(kvr_dtype_bytes(KVR_F16), 2);
+	assert_int_equal(kvr_dtype_bytes((enum kvr_dtype)3), 0);
 }
 
 static void tensor_dense_strides(void **state)
@@ -192,6 +247,8 @@ int main(void)
 		cmocka_unit_test(bf16_ties_round_to_even),
 		cmocka_unit_test(bf16_nan_stays_nan),
 		cmocka_unit_test(bf16_every_value_survives),
+		cmocka_unit_test(f16_every_value_survives),
+		cmocka_unit_test(f16_rounds_to_nearest_ties_to_even),
 		cmocka_unit_test(dtype_bytes_of_each_type),
 		cmocka_unit_test(tensor_dense_strides),
 		cmocka_unit_test(tensor_other_shape_refused),

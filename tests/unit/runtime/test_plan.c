@@ -119,6 +119,7 @@ static void refuse_plan(struct rank *rank, const struct kvr_plan_desc *desc,
 
 static void wrong_plans(struct rank *rank)
 {
+	const struct kvr_window left = {-2, 0}, right = {0, -2};
 	const struct kvr_range wraps = {.start = UINT64_MAX, .length = 2};
 	struct kvr_plan *plan;
 	struct kvr_plan_desc d;
@@ -143,6 +144,11 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.mask = (enum kvr_mask)9, KVR_ERR_INVALID);
 	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
 	REFUSED(d.scale = INFINITY, KVR_ERR_INVALID);
+	REFUSED(d.softcap = -1, KVR_ERR_INVALID);
+	REFUSED(d.window = &left, KVR_ERR_INVALID);
+	REFUSED(d.window = &right, KVR_ERR_INVALID);
+	REFUSED(d.softcap = NAN, KVR_ERR_INVALID);
+	REFUSED(d.softcap = INFINITY, KVR_ERR_INVALID);
 	REFUSED(d.q_ranges = &wraps, KVR_ERR_INVALID);
 	REFUSED(d.kv_ranges = &wraps, KVR_ERR_INVALID);
 	REFUSED(d.q_ranges = NULL, KVR_ERR_INVALID);
@@ -211,6 +217,89 @@ static void block_bytes_wrong_arguments_refused(void **state)
 	assert_int_equal(bytes, 7);
 }
 
+/* Rank 1 has its own idea of the window. */
+static void other_window(struct rank *rank)
+{
+	struct kvr_window window = {rank->rank == 1 ? 3 : 4, 0};
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.window = &window;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "window's left is "));
+}
+
+/*
+ * Shards of 6 tokens: as many hops on every rank as the window needs on any,
+ * whatever its queries are; seen by the steps, their callbacks, and bytes.
+ */
+static const struct {
+	struct kvr_window window;
+	enum kvr_mask mask;
+	uint32_t hops;
+} travels[] = {
+	{{0, 0}, KVR_MASK_FULL, 0},	     {{0, -1}, KVR_MASK_CAUSAL, 0},
+	{{1, 0}, KVR_MASK_FULL, 1},	     {{TOKENS, 0}, KVR_MASK_FULL, 1},
+	{{TOKENS + 1, 0}, KVR_MASK_FULL, 2}, {{-1, 0}, KVR_MASK_FULL, 2},
+	{{0, 1}, KVR_MASK_FULL, 2},	     {{-1, -1}, KVR_MASK_FULL, 2},
+};
+
+static void count_step(void *arg, uint32_t done, uint32_t steps)
+{
+	uint32_t *seen = arg;
+
+	*seen += done == *seen % 100 + 1 ? 1 : 1000;
+	CHECK(done <= steps);
+	*seen += done == steps ? 100 : 0;
+}
+
+static void travel(struct rank *rank)
+{
+	for (size_t i = 0; i < sizeof(travels) / sizeof(travels[0]); i++) {
+		struct kvr_pass_stats stats;
+		struct kvr_plan *plan;
+		uint32_t seen = 0;
+		struct problem p;
+
+		CHECK_STATUS(rank->opened, KVR_OK);
+		problem_init(&p, rank->rank);
+		p.desc.window = &travels[i].window;
+		p.desc.mask = travels[i].mask;
+		p.desc.on_step = count_step;
+		p.desc.on_step_arg = &seen;
+		CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan),
+			     KVR_OK);
+		CHECK_STATUS(run(&p, plan), KVR_OK);
+		check_output(&p, rank->rank, rank->n);
+		kvr_pass_stats_init(&stats);
+		CHECK_STATUS(kvr_pass_get_stats(kvr_plan_pass(plan), &stats),
+			     KVR_OK);
+		CHECK(stats.steps == travels[i].hops + 1);
+		CHECK(seen == 100 + travels[i].hops + 1);
+		CHECK((stats.bytes_received > 0) == (travels[i].hops > 0));
+		kvr_plan_destroy(plan);
+	}
+}
+
+static void plan_blocks_travel_no_further_than_seen(void **state)
+{
+	(void)state;
+	over(RANKS, travel, 0);
+}
+
+/* Rank 1 has its own idea of the softcap. */
+static void other_softcap(struct rank *rank)
+{
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.softcap = rank->rank == 1 ? 0.25f : 0.5f;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "softcap (bits) is "));
+}
+
 /* Rank 1 has its own idea of the scale. */
 static void other_scale(struct rank *rank)
 {
@@ -233,6 +322,8 @@ static void other_scale(struct rank *rank)
 static void plan_differs_between_ranks_mismatch(void **state)
 {
 	(void)state;
+	over(2, other_window, 0);
+	over(2, other_softcap, 0);
 	over(2, other_scale, 0);
 	over(RANKS, other_scale, 0);
 }
@@ -447,6 +538,7 @@ int main(void)
 		cmocka_unit_test(plan_block_exceeds_slots_limit),
 		cmocka_unit_test(block_bytes_wrong_arguments_refused),
 		cmocka_unit_test(plan_differs_between_ranks_mismatch),
+		cmocka_unit_test(plan_blocks_travel_no_further_than_seen),
 		cmocka_unit_test(run_wrong_arguments_refused_ring_whole),
 		cmocka_unit_test(pack_then_run_twice_same_bits),
 		cmocka_unit_test(run_tells_every_step_in_order),

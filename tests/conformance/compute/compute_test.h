@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of compute_test share. */
+#ifndef KVR_TESTS_COMPUTE_TEST_H
+#define KVR_TESTS_COMPUTE_TEST_H
+
+#include "problem.h"
+
+/* One thread, one step, f32, by the kernel under test. */
+struct manner plainly(void);
+
+/* One range of queries, one of keys, from position 0. */
+void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
+		    uint32_t dim, enum kvr_mask mask);
+
+/* The kernel's answer is the oracle's. */
+void check(const struct problem *p, const struct manner *m);
+
+/* Of feature_test.c. */
+void kernel_softcap_matches_oracle(void **state);
+void kernel_windows_match_oracle(void **state);
+void kernel_half_out_is_f32_out_rounded(void **state);
+void kernel_every_f16_value_comes_out(void **state);
+
+#endif
