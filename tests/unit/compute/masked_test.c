@@ -19,7 +19,7 @@
 #define DIM 16
 
 static void step_on_forbidden_block(const struct kvr_compute_ops *ops,
-				    struct kvr_ranges kv)
+				    struct kvr_ranges kv, enum kvr_dtype dtype)
 {
 	const struct kvr_range mine = {.start = 0, .length = TOKENS};
 	const struct kvr_compute_shape shape = {
@@ -27,13 +27,13 @@ static void step_on_forbidden_block(const struct kvr_compute_ops *ops,
 		.kv_heads = HEADS,
 		.head_dim = DIM,
 		.value_dim = DIM,
-		.dtype = KVR_F32,
+		.dtype = dtype,
 		.mask = KVR_MASK_CAUSAL,
 		.scale = 0.25f,
 	};
 	float q[TOKENS * HEADS * DIM] = {0}, out[TOKENS * HEADS * DIM];
 	float lse[TOKENS * HEADS];
-	struct kvr_tensor tq = kvr_tensor_dense(q, KVR_F32, TOKENS, HEADS, DIM);
+	struct kvr_tensor tq = kvr_tensor_dense(q, dtype, TOKENS, HEADS, DIM);
 	struct kvr_tensor to =
 		kvr_tensor_dense(out, KVR_F32, TOKENS, HEADS, DIM);
 	size_t bytes = ops->block_bytes(&shape, kv);
@@ -62,8 +62,11 @@ static void each_kernel(struct kvr_ranges kv)
 	char reason[160];
 
 	for (size_t i = 0; (ops = kvr_registry_compute(i)); i++) {
-		if (ops->probe(reason, sizeof(reason)) == KVR_OK)
-			step_on_forbidden_block(ops, kv);
+		if (ops->probe(reason, sizeof(reason)) != KVR_OK)
+			continue;
+		step_on_forbidden_block(ops, kv, KVR_F32);
+		/* Keys that are first widened are not even that. */
+		step_on_forbidden_block(ops, kv, KVR_BF16);
 	}
 }
 
