@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/bootstrap.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -154,6 +155,15 @@ static enum kvr_status compare(const struct kvr_bootstrap *bootstrap,
 	return KVR_OK;
 }
 
+static enum kvr_status draw_own(const struct kvr_log *log, struct kvr_draw *out)
+{
+	if (getrandom(out, sizeof(*out), 0) == sizeof(*out))
+		return KVR_OK;
+	kvr_log(log, KVR_LOG_ERROR, "bootstrap: getrandom: %s",
+		strerror(errno));
+	return KVR_ERR_SYSTEM;
+}
+
 enum kvr_status kvr_bootstrap_agree(const struct kvr_bootstrap *bootstrap,
 				    const struct kvr_ring_options *options,
 				    const struct kvr_log *log,
@@ -166,8 +176,9 @@ enum kvr_status kvr_bootstrap_agree(const struct kvr_bootstrap *bootstrap,
 
 	if (local == KVR_OK)
 		write_wishes(bootstrap, options, *generation, &mine);
-	if (getrandom(&mine.draw, sizeof(mine.draw), 0) != sizeof(mine.draw))
-		local = local != KVR_OK ? local : KVR_ERR_SYSTEM;
+	status = draw_own(log, &mine.draw);
+	if (local == KVR_OK)
+		local = status;
 	mine.status = local;
 	status = kvr_bootstrap_gather(bootstrap, log, &mine, sizeof(mine),
 				      &gathered);

@@ -137,6 +137,11 @@ static enum kvr_status fill(struct kvr_plan *plan,
 	status = plan->ops->open(&plan->shape, q,
 				 desc->threads ? desc->threads : 1,
 				 &plan->compute);
+	if (status != KVR_OK)
+		kvr_log(log, KVR_LOG_ERROR,
+			"plan: kernel %s cannot be opened with %u threads: %s",
+			plan->ops->name, desc->threads,
+			kvr_status_text(status));
 	/* A step may take longer than a peer waits for a heartbeat. */
 	if (status == KVR_OK &&
 	    plan->ring->context->progress == KVR_PROGRESS_CALLER)

@@ -51,7 +51,9 @@ static int meet(void *arg, const void *local, size_t bytes, void *all)
 		m->broken = true;
 	else
 		memcpy(m->gathered + seat->rank * bytes, local, bytes);
-	if (++m->arrived == m->n)
+	if (m->broken)
+		pthread_cond_broadcast(&m->changed);
+	else if (++m->arrived == m->n)
 		finish_round(m);
 	while (m->round == round && !m->broken)
 		pthread_cond_wait(&m->changed, &m->lock);

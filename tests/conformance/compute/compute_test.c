@@ -340,6 +340,25 @@ static void kernel_large_scores_match_oracle(void **state)
 	problem_free(&p);
 }
 
+/* Every score near -300: e to that is 0 in a float, less their maximum not. */
+static void kernel_very_negative_scores_match_oracle(void **state)
+{
+	struct manner m = plainly();
+	struct problem p;
+
+	(void)state;
+	problem_square(&p, 30, 300, 16, KVR_MASK_FULL);
+	p.desc.scale = 1;
+	problem_fill(&p, 10);
+	for (size_t t = 0; t < p.q_tokens; t++)
+		problem_set(&p.q, t, 0, 0, 30);
+	for (size_t t = 0; t < p.kv_tokens; t++)
+		problem_set(&p.k, t, 0, 0, -10);
+	m.steps = 3;
+	check(&p, &m);
+	problem_free(&p);
+}
+
 static void kernel_negative_scale_matches_oracle(void **state)
 {
 	struct manner m = plainly();
@@ -493,6 +512,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_second_pass_same_bits),
 		cmocka_unit_test(kernel_large_scores_match_oracle),
 		cmocka_unit_test(kernel_softcap_matches_oracle),
+		cmocka_unit_test(kernel_very_negative_scores_match_oracle),
 		cmocka_unit_test(kernel_negative_scale_matches_oracle),
 		cmocka_unit_test(kernel_negative_zeros_give_zero),
 		cmocka_unit_test(kernel_nan_query_shows_in_its_row),

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/safetensors.h"
@@ -132,6 +133,9 @@ static void reader_size_unlike_shape_is_refused(void **state)
 		"larger than any file");
 	refused("{" T("q", "F32", "[4294967296,4294967296]", 0, 0) "}", 0,
 		"larger than any file");
+	/* And this is 4, which its offsets confirm. */
+	refused("{" T("q", "F32", "[4611686018427387905]", 0, 4) "}", 4,
+		"larger than any file");
 }
 
 static void reader_malformed_tensor_is_refused(void **state)
@@ -140,6 +144,11 @@ static void reader_malformed_tensor_is_refused(void **state)
 	refused("{\"q\":3}", 0, "not described by an object");
 	refused("{\"q\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
 		"no dtype");
+	/* One character more than there is room for. */
+	refused("{" T("q", "F32-of-sixteen-c", "[1]", 0, 4) "}", 4, "no dtype");
+	refused("{\"q\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":"
+		"[0,4,4]}}",
+		4, "no data_offsets");
 	refused("{\"q\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
 		"no dtype");
 	refused("{\"q\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4,
@@ -199,6 +208,66 @@ static void reader_no_regular_file_is_refused(void **state)
 	assert_non_null(strstr(why.text, "not a regular file"));
 	assert_false(safetensors_open("/nowhere/x", &file, &why));
 	assert_non_null(strstr(why.text, "cannot be opened"));
+}
+
+/* Nobody writes into it: whoever waits for that waits for ever. */
+static void reader_pipe_is_refused_without_waiting(void **state)
+{
+	char pipe[sizeof(path) + 8];
+	struct safetensors file;
+	struct complaint why;
+
+	(void)state;
+	snprintf(pipe, sizeof(pipe), "%s.pipe", path);
+	assert_int_equal(mkfifo(pipe, 0600), 0);
+	alarm(20);
+	assert_false(safetensors_open(pipe, &file, &why));
+	alarm(0);
+	assert_int_equal(unlink(pipe), 0);
+	assert_non_null(strstr(why.text, "not a regular file"));
+}
+
+static void passes(const char *header, size_t data_bytes)
+{
+	struct safetensors file;
+	struct complaint why = {""};
+
+	write_file(header, strlen(header), data_bytes);
+	if (!safetensors_open(path, &file, &why))
+		fail_msg("refused: %s", why.text);
+	safetensors_close(&file);
+}
+
+/* As much as the format allows, and as little. */
+static void reader_limits_are_still_accepted(void **state)
+{
+	(void)state;
+	passes("{" T("q", "F32", "[1,1,1,1,1,1,1,1]", 0, 4) "}", 4);
+	passes("{" T("q", "fifteen-letters", "[1]", 0, 4) "}", 4);
+	passes("{" T("b", "F32", "[1]", 0, 4) "," T("a", "F32", "[0]", 0,
+						    0) "}",
+	       4);
+	passes("{}", 0);
+}
+
+/* The format's types and their sizes, from its documentation. */
+static void dtype_of_the_format_has_its_size(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t bytes;
+	} types[] = {
+		{"F64", 8},	{"F32", 4},	{"F16", 2}, {"BF16", 2},
+		{"I64", 8},	{"I32", 4},	{"I16", 2}, {"I8", 1},
+		{"U64", 8},	{"U32", 4},	{"U16", 2}, {"U8", 1},
+		{"BOOL", 1},	{"C64", 8},	{"f32", 0}, {"", 0},
+		{"F8_E4M3", 1}, {"F8_E5M2", 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		assert_int_equal(safetensors_dtype_bytes(types[i].name),
+				 types[i].bytes);
 }
 
 /* Every prefix of a good file is refused: nothing is read past its end. */
@@ -290,6 +359,9 @@ int main(void)
 		cmocka_unit_test(reader_lying_header_length_is_refused),
 		cmocka_unit_test(reader_short_file_is_refused),
 		cmocka_unit_test(reader_no_regular_file_is_refused),
+		cmocka_unit_test(reader_pipe_is_refused_without_waiting),
+		cmocka_unit_test(reader_limits_are_still_accepted),
+		cmocka_unit_test(dtype_of_the_format_has_its_size),
 		cmocka_unit_test(reader_every_truncation_is_refused),
 		cmocka_unit_test(writer_head_is_read_back),
 		cmocka_unit_test(writer_too_large_is_refused),

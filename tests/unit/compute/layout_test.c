@@ -185,6 +185,37 @@ static void layout_block_bytes_multiple_of_64(void **state)
 	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), 0);
 }
 
+/* A panel of 16 * (1 + 16) * 2 bytes ends 32 bytes before the block does. */
+static void layout_rest_of_the_block_is_zero(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 1,
+						.kv_heads = 1,
+						.head_dim = 1,
+						.value_dim = 16,
+						.dtype = KVR_BF16,
+						.scale = 1};
+	const struct kvr_range range = {0, 0, 16};
+	const struct kvr_ranges kv = {&range, 1};
+	uint16_t k[16], v[16 * 16];
+	struct kvr_tensor kt = kvr_tensor_dense(k, KVR_BF16, 16, 1, 1);
+	struct kvr_tensor vt = kvr_tensor_dense(v, KVR_BF16, 16, 1, 16);
+	_Alignas(64) uint8_t block[576], zero[32] = {0};
+	struct kvr_compute *compute;
+
+	(void)state;
+	assert_int_equal(kvr_cpu_block_bytes(&shape, kv), sizeof(block));
+	memset(k, 0xff, sizeof(k));
+	memset(v, 0xff, sizeof(v));
+	memset(block, 0xff, sizeof(block));
+	assert_int_equal(kvr_cpu_portable.open(&shape, (struct kvr_ranges){0},
+					       1, &compute),
+			 KVR_OK);
+	kvr_cpu_portable.pack(compute, kv, &kt, &vt, block);
+	kvr_cpu_portable.close(compute);
+	assert_int_equal(block[543], 0xff);
+	assert_memory_equal(block + 544, zero, sizeof(zero));
+}
+
 static void layout_block_bytes_saturates(void **state)
 {
 	struct kvr_compute_shape shape = {
@@ -204,6 +235,7 @@ int main(void)
 		cmocka_unit_test(layout_many_panels_packed_once),
 		cmocka_unit_test(layout_bf16_keeps_bits),
 		cmocka_unit_test(layout_block_bytes_multiple_of_64),
+		cmocka_unit_test(layout_rest_of_the_block_is_zero),
 		cmocka_unit_test(layout_block_bytes_saturates),
 	};
 

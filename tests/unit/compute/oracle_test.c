@@ -117,6 +117,23 @@ static void oracle_other_sequence_is_not_seen(void **state)
 	ASSERT_NEAR(p.lse[1], 2.0);
 }
 
+/* Each range of queries begins where the one before has ended. */
+static void oracle_queries_of_two_sequences_told_apart(void **state)
+{
+	const struct kvr_range two[] = {{0, 0, 1}, {1, 0, 1}};
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.q_ranges = p.desc.kv_ranges = two;
+	p.desc.q_range_count = p.desc.kv_range_count = 2;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.out[0], 1.0);
+	ASSERT_NEAR(p.out[1], 2.0);
+	ASSERT_NEAR(p.out[2], 3.0);
+	ASSERT_NEAR(p.out[3], 5.0);
+}
+
 static void oracle_listed_rows_only(void **state)
 {
 	const uint64_t rows[] = {1};
@@ -269,6 +286,7 @@ int main(void)
 		cmocka_unit_test(oracle_two_tokens_causal),
 		cmocka_unit_test(oracle_row_without_key_gives_zero),
 		cmocka_unit_test(oracle_other_sequence_is_not_seen),
+		cmocka_unit_test(oracle_queries_of_two_sequences_told_apart),
 		cmocka_unit_test(oracle_listed_rows_only),
 		cmocka_unit_test(oracle_grouped_bf16_default_scale),
 		cmocka_unit_test(oracle_softcap_bends_scores),

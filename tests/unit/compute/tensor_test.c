@@ -157,6 +157,20 @@ static void tensor_other_shape_refused(void **state)
 	assert_true(kvr_tensor_is(&t, KVR_F32, 0, 3, 4));
 }
 
+/* An axis of one has no next: its stride is nobody's to check. */
+static void tensor_axis_of_one_needs_no_stride(void **state)
+{
+	float data[8];
+	struct kvr_tensor t = kvr_tensor_dense(data, KVR_F32, 2, 1, 4);
+
+	(void)state;
+	t.head_stride = 0;
+	assert_true(kvr_tensor_is(&t, KVR_F32, 2, 1, 4));
+	t = kvr_tensor_dense(data, KVR_F32, 1, 2, 4);
+	t.token_stride = 0;
+	assert_true(kvr_tensor_is(&t, KVR_F32, 1, 2, 4));
+}
+
 static const struct kvr_plan_desc good = {.q_heads = 4,
 					  .kv_heads = 2,
 					  .head_dim = 16,
@@ -226,12 +240,16 @@ static void ranges_tokens_added_up(void **state)
 static void ranges_overflow_refused(void **state)
 {
 	const struct kvr_range end[] = {{0, UINT64_MAX, 1}};
+	const struct kvr_range last[] = {{0, SIZE_MAX / 2, 1}};
 	const struct kvr_range sum[] = {{0, 0, SIZE_MAX / 2}, {1, 0, 1}};
 	size_t tokens;
 
 	(void)state;
 	assert_int_equal(
 		kvr_ranges_tokens((struct kvr_ranges){end, 1}, &tokens),
+		KVR_ERR_INVALID);
+	assert_int_equal(
+		kvr_ranges_tokens((struct kvr_ranges){last, 1}, &tokens),
 		KVR_ERR_INVALID);
 	assert_int_equal(
 		kvr_ranges_tokens((struct kvr_ranges){sum, 2}, &tokens),
@@ -252,6 +270,7 @@ int main(void)
 		cmocka_unit_test(dtype_bytes_of_each_type),
 		cmocka_unit_test(tensor_dense_strides),
 		cmocka_unit_test(tensor_other_shape_refused),
+		cmocka_unit_test(tensor_axis_of_one_needs_no_stride),
 		cmocka_unit_test(shape_defaults_filled_in),
 		cmocka_unit_test(shape_out_of_range_refused),
 		cmocka_unit_test(ranges_tokens_added_up),

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "rdma/edge.h"
 
@@ -200,6 +201,87 @@ static void hello_of_one_lane_ignores_the_second(void **state)
 	assert_int_equal(kvr_hello_check(&config, &hello), KVR_OK);
 }
 
+static void hello_carries_the_nonce(void **state)
+{
+	const uint8_t nonce[KVR_NONCE_BYTES] = {1, 2, 3};
+	const struct kvr_hello hello = sender_hello();
+
+	(void)state;
+	assert_memory_equal(hello.nonce, nonce, sizeof(nonce));
+}
+
+/* -------------------------------------------------------------- landing */
+
+/* Descriptors, then the slots of each lane: pages of their own, no overlap. */
+static void landing_places_do_not_overlap(void **state)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct kvr_endpoint_config config = receiver();
+	struct kvr_landing l;
+	size_t end;
+
+	(void)state;
+	config.slots = 5;
+	config.slot_bytes[1] = page + 1;
+	kvr_landing_init(&config, 100, &l);
+	assert_int_equal(l.described, 100);
+	end = 100 + sizeof(struct kvr_described) * config.lanes * config.slots;
+	for (uint32_t lane = 0; lane < config.lanes; lane++) {
+		assert_true(l.slots[lane] >= end);
+		assert_int_equal(l.slots[lane] % page, 0);
+		assert_int_equal(l.stride[lane] % page, 0);
+		assert_true(l.stride[lane] >= config.slot_bytes[lane]);
+		end = l.slots[lane] + l.stride[lane] * config.slots;
+	}
+	assert_true(l.bytes >= end);
+}
+
+static void config_of_impossible_sizes_is_refused(void **state)
+{
+	struct kvr_endpoint_config bad;
+
+	(void)state;
+	bad = receiver();
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_OK);
+	bad.lanes = 0;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	bad.lanes = KVR_LANES_MAX + 1;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	bad = receiver(), bad.slots = 0;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	bad = receiver(), bad.chunk_bytes = 0;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	/* Each of them alone wraps, or both only together. */
+	bad = receiver(), bad.slot_bytes[1] = SIZE_MAX;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	bad = receiver(),
+	bad.slot_bytes[0] = bad.slot_bytes[1] = SIZE_MAX / 4 + 1;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+	bad = receiver(), bad.slots = (1u << 20) + 1;
+	assert_int_equal(kvr_edge_check_config(&bad), KVR_ERR_INVALID);
+}
+
+static void describe_out_of_bounds_is_invalid(void **state)
+{
+	const struct kvr_endpoint_config config = receiver();
+	struct kvr_descriptor d = {.metadata_bytes = KVR_METADATA_MAX};
+	struct kvr_describe describe = {.lane = 1, .slot = 1, .descriptor = &d};
+
+	(void)state;
+	assert_int_equal(kvr_describe_check(&config, &describe), KVR_OK);
+	d.metadata_bytes++;
+	assert_int_equal(kvr_describe_check(&config, &describe),
+			 KVR_ERR_INVALID);
+	d.metadata_bytes = 0;
+	describe.slot = 2;
+	assert_int_equal(kvr_describe_check(&config, &describe),
+			 KVR_ERR_INVALID);
+	describe.slot = 0;
+	describe.lane = 2;
+	assert_int_equal(kvr_describe_check(&config, &describe),
+			 KVR_ERR_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +292,10 @@ int main(void)
 		cmocka_unit_test(hello_of_the_peer_is_accepted),
 		cmocka_unit_test(hello_with_any_change_names_field_and_values),
 		cmocka_unit_test(hello_of_one_lane_ignores_the_second),
+		cmocka_unit_test(hello_carries_the_nonce),
+		cmocka_unit_test(landing_places_do_not_overlap),
+		cmocka_unit_test(config_of_impossible_sizes_is_refused),
+		cmocka_unit_test(describe_out_of_bounds_is_invalid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

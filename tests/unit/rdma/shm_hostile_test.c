@@ -112,6 +112,9 @@ static void connect_amid_strangers_finds_the_real_peer(void **state)
 	const int before = test_fd_count();
 
 	(void)state;
+	/* qemu-user keeps the descriptors of a message that it cuts short. */
+	if (getenv("KVRING_EMULATED"))
+		skip();
 	for (size_t s = 0; s < STRANGERS; s++) {
 		struct pair pair;
 		enum kvr_status in, out;

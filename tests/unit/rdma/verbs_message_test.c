@@ -218,6 +218,21 @@ static void message_of_another_version_is_told_apart(void **state)
 	}
 }
 
+/* Not forged: nothing of ours at all, which nobody needs a key to see. */
+static void message_of_another_magic_is_garbage(void **state)
+{
+	uint8_t key[KVR_MAC_BYTES];
+	struct verbs_talk talk;
+
+	(void)state;
+	whole_talk(&talk, key);
+	for (uint32_t bit = 0; bit < 64; bit++) {
+		talk.message[0].magic = VERBS_MESSAGE_MAGIC ^ UINT64_C(1)
+								      << bit;
+		assert_int_equal(judge(key, &talk, 0), VERBS_GARBAGE);
+	}
+}
+
 /* ------------------------------------------------------------------ keys */
 
 static void assert_other_key(const struct kvr_endpoint_config *config)
@@ -387,6 +402,7 @@ int main(void)
 		cmocka_unit_test(message_replayed_in_another_place_is_garbage),
 		cmocka_unit_test(proof_of_an_older_talk_is_forged),
 		cmocka_unit_test(message_of_another_version_is_told_apart),
+		cmocka_unit_test(message_of_another_magic_is_garbage),
 		cmocka_unit_test(key_of_another_ring_or_secret_is_another),
 		cmocka_unit_test(key_of_both_ends_is_the_same),
 		cmocka_unit_test(

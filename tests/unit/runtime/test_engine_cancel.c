@@ -164,6 +164,43 @@ static void engine_pass_taken_whole_is_not_cancelled(void **state)
 	mock_close(&m);
 }
 
+/* Only the last block is missing: it is not there all the same. */
+static void engine_cancelled_before_the_last_block_says_so(void **state)
+{
+	struct kvr_engine_block block;
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 3, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 0);
+	mock_block(&m, 0, 0, 1, 1, 0);
+	mock_run(&m);
+	mock_take(&m, 0, 0);
+	mock_take(&m, 0, 1);
+	assert_int_equal(kvr_engine_cancel(m.engine), KVR_OK);
+	assert_int_equal(kvr_engine_take(m.engine, 0, &block),
+			 KVR_ERR_CANCELLED);
+	mock_run(&m);
+	assert_int_equal(kvr_engine_end(m.engine), KVR_ERR_CANCELLED);
+	mock_close(&m);
+}
+
+/* The very next to be taken: nobody will. */
+static void engine_cancelled_block_is_granted_before_the_end(void **state)
+{
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 2, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 0);
+	mock_take(&m, 0, 0);
+	assert_int_equal(kvr_engine_cancel(m.engine), KVR_OK);
+	mock_block(&m, 0, 0, 1, 1, 100);
+	mock_run(&m);
+	assert_int_equal(mock_signals(&m, KVR_PREV, KVR_IMM_CREDIT), 1);
+	mock_close(&m);
+}
+
 static void engine_cancel_of_an_accumulating_lane_sends_no_block(void **state)
 {
 	struct mock m;
@@ -197,6 +234,10 @@ int main(void)
 			engine_cancelled_slot_is_not_granted_while_held),
 		cmocka_unit_test(engine_cancelled_descriptor_cancels_here_too),
 		cmocka_unit_test(engine_pass_taken_whole_is_not_cancelled),
+		cmocka_unit_test(
+			engine_cancelled_before_the_last_block_says_so),
+		cmocka_unit_test(
+			engine_cancelled_block_is_granted_before_the_end),
 		cmocka_unit_test(
 			engine_cancel_of_an_accumulating_lane_sends_no_block),
 	};

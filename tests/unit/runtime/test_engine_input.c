@@ -101,7 +101,19 @@ static void spoil_cancelled_payload(struct kvr_descriptor *d)
 	d->flags = KVR_DESCRIPTOR_CANCELLED;
 }
 
-static void spoil_reserved(struct kvr_descriptor *d)
+static void spoil_cancelled_metadata(struct kvr_descriptor *d)
+{
+	d->flags = KVR_DESCRIPTOR_CANCELLED;
+	d->bytes = d->chunks = 0;
+	d->metadata_bytes = 1;
+}
+
+static void spoil_reserved_first(struct kvr_descriptor *d)
+{
+	d->reserved[0] = 1;
+}
+
+static void spoil_reserved_last(struct kvr_descriptor *d)
 {
 	d->reserved[2] = 1;
 }
@@ -121,7 +133,9 @@ static const struct bad_descriptor bad_descriptors[] = {
 	{"metadata_bytes", spoil_metadata},
 	{"flags", spoil_flags},
 	{"flags", spoil_cancelled_payload},
-	{"reserved", spoil_reserved},
+	{"flags", spoil_cancelled_metadata},
+	{"reserved", spoil_reserved_first},
+	{"reserved", spoil_reserved_last},
 };
 
 static void engine_bad_descriptor_is_a_protocol_failure(void **state)

@@ -225,6 +225,29 @@ static void engine_take_beyond_the_slots_is_refused(void **state)
 	mock_close(&m);
 }
 
+/* What a pass ended with in the caller's hands is not held in the next. */
+static void engine_blocks_held_at_the_end_are_given_back(void **state)
+{
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 3, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 0);
+	mock_block(&m, 0, 0, 1, 1, 0);
+	mock_block(&m, 0, 1, 1, 2, 0);
+	mock_run(&m);
+	mock_take(&m, 0, 0);
+	mock_take(&m, 0, 1);
+	mock_take(&m, 0, 2);
+	assert_int_equal(kvr_engine_end(m.engine), KVR_OK);
+	mock_run(&m);
+	mock_begin(&m, 2, 0);
+	mock_block(&m, 0, 2, 2, 1, 0);
+	mock_take(&m, 0, 0);
+	mock_take(&m, 0, 1);
+	mock_close(&m);
+}
+
 static void engine_release_of_what_is_not_held_is_refused(void **state)
 {
 	struct mock m;
@@ -395,6 +418,7 @@ int main(void)
 		cmocka_unit_test(
 			engine_take_gives_blocks_in_order_when_complete),
 		cmocka_unit_test(engine_take_beyond_the_slots_is_refused),
+		cmocka_unit_test(engine_blocks_held_at_the_end_are_given_back),
 		cmocka_unit_test(engine_release_of_what_is_not_held_is_refused),
 		cmocka_unit_test(engine_end_waits_for_the_local_block_only),
 		cmocka_unit_test(

@@ -393,6 +393,63 @@ static void engine_write_never_confirmed_by_a_closed_edge_is_lost(void **state)
 	mock_close(&m);
 }
 
+/* Ours it has; prev's, which has not even come, it will not have. */
+static void engine_next_gone_before_a_forward_is_lost(void **state)
+{
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 3, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 50);
+	mock_run(&m);
+	mock_ack(&m);
+	mock_signal(&m, KVR_NEXT, KVR_IMM_BYE, 0, 0);
+	kvr_engine_lost(m.engine, KVR_NEXT, KVR_CAUSE_CLOSED);
+	mock_run(&m);
+	assert_lost(&m, 1, KVR_CAUSE_CLOSED);
+	mock_close(&m);
+}
+
+/* There is a slot for each block, and one is still empty. */
+static void engine_prev_gone_before_its_last_block_is_lost(void **state)
+{
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 3, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 0);
+	mock_block(&m, 0, 0, 1, 1, 60);
+	mock_run(&m);
+	mock_ack(&m);
+	mock_signal(&m, KVR_PREV, KVR_IMM_BYE, 0, 0);
+	kvr_engine_lost(m.engine, KVR_PREV, KVR_CAUSE_CLOSED);
+	mock_run(&m);
+	assert_lost(&m, 2, KVR_CAUSE_CLOSED);
+	mock_close(&m);
+}
+
+static void engine_prev_gone_in_peace_gets_no_credit(void **state)
+{
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 2, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 50);
+	mock_block(&m, 0, 0, 1, 1, 60);
+	mock_run(&m);
+	mock_ack(&m);
+	assert_int_equal(kvr_engine_end(m.engine), KVR_OK);
+	mock_signal(&m, KVR_PREV, KVR_IMM_BYE, 0, 0);
+	kvr_engine_lost(m.engine, KVR_PREV, KVR_CAUSE_CLOSED);
+	mock_run(&m);
+	assert_int_equal(mock_signals(&m, KVR_PREV, KVR_IMM_CREDIT), 0);
+	/* The pass is through all the same. */
+	assert_int_equal(kvr_engine_bye(m.engine), KVR_ERR_AGAIN);
+	mock_run(&m);
+	assert_int_equal(mock_signals(&m, KVR_NEXT, KVR_IMM_BYE), 1);
+	mock_close(&m);
+}
+
 static void engine_bye_waits_until_all_is_through(void **state)
 {
 	struct mock m;
@@ -476,6 +533,10 @@ int main(void)
 		cmocka_unit_test(engine_edge_closed_too_early_is_a_lost_peer),
 		cmocka_unit_test(
 			engine_write_never_confirmed_by_a_closed_edge_is_lost),
+		cmocka_unit_test(engine_next_gone_before_a_forward_is_lost),
+		cmocka_unit_test(
+			engine_prev_gone_before_its_last_block_is_lost),
+		cmocka_unit_test(engine_prev_gone_in_peace_gets_no_credit),
 		cmocka_unit_test(engine_bye_waits_until_all_is_through),
 		cmocka_unit_test(
 			engine_beats_until_its_own_bye_and_watches_until_theirs),
