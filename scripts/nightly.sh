@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.." || exit 2
 export KVRING_SOURCE=$PWD KVRING_BUILD=$PWD/build/release
 log=build/nightly
 minutes=30 only=''
-parts=(ring-kill kill loss cable fuzz soak bench bench-rdma)
+parts=(ring-kill kill loss cable far mutants fuzz soak bench bench-rdma
+	bench-overlap)
 
 usage() {
 	echo "usage: scripts/nightly.sh [--only NAME] [--minutes N] | --list" >&2
@@ -56,6 +57,22 @@ cable() {
 	bash tests/rdma/faults/cable.sh
 }
 
+# The conformance body with one end on each host, each way round.
+far() {
+	local mode code=0
+	for mode in verbs verbs-exchange; do
+		tests/vm/run --hosts 2 --timeout 1800 -- \
+			bash tests/rdma/transport_hosts.sh "$mode" \
+			"$KVRING_BUILD/tests/conformance/transport/transport_fake" \
+			both || code=1
+	done
+	return $code
+}
+
+mutants() {
+	tests/mutants/run
+}
+
 # Each for its share of the minutes, from the committed corpus; what it finds
 # on the way is not kept, what breaks it is, beside the log.
 fuzz() {
@@ -85,6 +102,10 @@ bench() {
 
 bench-rdma() {
 	tests/vm/run --timeout 6000 -- scripts/bench-rdma.sh
+}
+
+bench-overlap() {
+	scripts/bench-overlap.sh
 }
 
 # ------------------------------------------------------------------- runs

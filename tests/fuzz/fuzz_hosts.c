@@ -76,7 +76,9 @@ static enum kvr_status read_list(const char *text, FILE *to)
 		check_host(&host);
 		write_host(&host, to);
 	}
-	require(memcmp(&before, &host, sizeof(host)) == 0);
+	require(host.size == before.size && host.port == before.port &&
+		host.ranks == before.ranks &&
+		strcmp(host.name, before.name) == 0);
 	require(status == KVR_ERR_INVALID ||
 		(status == KVR_ERR_END && *at == '\0'));
 	return status;

@@ -57,7 +57,10 @@ static void judge_blame(struct run *run, uint32_t rank)
 	bool in_pass = f->pass != 0;
 	char name[32];
 
-	snprintf(name, sizeof(name), "lost rank %u ", run->victim);
+	/* Stopped and woken, it hears that the others lost it. */
+	snprintf(name, sizeof(name),
+		 rank == run->victim ? "lost us, rank %u, " : "lost rank %u ",
+		 run->victim);
 	if (f->status != KVR_ERR_PEER_LOST || f->rank != run->victim ||
 	    !strstr(f->text, name))
 		kill_complain(run,

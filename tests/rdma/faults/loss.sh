@@ -20,7 +20,7 @@ counter() { # name, of rxe0
 # The input of a seed, and what comes out of it without any cable.
 prepare() { # seed
 	"$kvring" random in.st --seed "$1" --tokens 210 --q-heads 2 \
-		--kv-heads 1 --head-dim 32
+		--kv-heads 1 --head-dim 16
 	[ "$KVR_HOST" = 2 ] ||
 		"$kvring" attention in.st -o shm.st -n 4 --causal \
 			--transport shm >/dev/null
@@ -59,8 +59,7 @@ one() { # seed, chunk, cable
 	judge "$1" "$3" $code
 }
 
-# A block is 13 KiB and travels in one packet a chunk, or in up to four.
-chunks=(8K 1K 16K 2K)
+chunks=(512 1024 2048 4096)
 for ((seed = first; seed < first + seeds; seed++)); do
 	prepare "$seed"
 	for cable in "${cables[@]}"; do

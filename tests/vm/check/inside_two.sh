@@ -29,9 +29,8 @@ bandwidth=(ib_write_bw -d rxe0 -s 65536 -n 16 -t 16 -u 18)
 lossy=(ib_write_bw -d rxe0 -s 65536 -n 16 -t 16 -u 15)
 few=(ib_write_bw -d rxe0 -s 16384 -n 6 -t 6 -u 15)
 slow=(ib_write_bw -d rxe0 -s 65536 -n 16 -t 4 -u 19)
-# That one hangs when it lost its server, before it flushes what it said.
-endless=(stdbuf -oL ib_write_bw -d rxe0 -s 65536 -n 100000 -t 16 -u 18
-	--retry_count=3)
+# Only with rdma_cm it counts retries.
+endless=(ib_write_bw -R -d rxe0 -s 65536 -n 100000 -t 16 -u 18 --retry_count=3)
 
 # Until the server of that port has got so far, the port is closed. perftest
 # connects over TCP: with rdma_cm it may crash on a closed port, and its server
@@ -67,16 +66,16 @@ traffic() {
 	awk '/^Udp: [0-9]/ { print $3 }' /proc/net/snmp # to no open port
 }
 
-# Host 1 waits for host 2: perftest may hang on a host that it lost before.
-farewell() {
-	python3 -c 'import socket
-socket.create_server(("", 7010)).accept()[0].recv(1)'
-}
-
-say_farewell() {
+# Goes on when both hosts are here.
+meet() { # port
 	local try
+	if [ "$KVR_HOST" = 1 ]; then
+		python3 -c "import socket
+socket.create_server(('', $1)).accept()[0].recv(1)"
+		return
+	fi
 	for ((try = 0; try < 300; try++)); do
-		if (: >"/dev/tcp/$KVR_ADDRESS_1/7010") 2>/dev/null; then
+		if (: >"/dev/tcp/$KVR_ADDRESS_1/$1") 2>/dev/null; then
 			return
 		fi
 		sleep 0.2
@@ -103,7 +102,11 @@ serve() {
 	noise "$KVR_ADDRESS_2" &
 	"${slow[@]}" -p 7008 >server-7008
 	"${endless[@]}" -p 7009 >endless 2>&1 &
-	farewell || die "no farewell"
+	until rdma resource show cm_id | grep -q LISTEN; do
+		sleep 0.1
+	done
+	meet 7010
+	meet 7011
 	echo "host 1 is done"
 	exit 3
 }
@@ -186,6 +189,7 @@ pull_for_a_second() {
 pull_for_ever() {
 	local try
 	cable netem
+	meet 7010
 	ask 7009 "${endless[@]}" 2>/dev/null &
 	flowing
 	sleep 0.5
@@ -207,6 +211,6 @@ ask_rate
 ask_loss
 pull_for_a_second
 pull_for_ever
-say_farewell
+meet 7011
 echo "host 2 is done"
 exit 4
