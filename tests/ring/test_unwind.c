@@ -175,7 +175,7 @@ int __wrap_munmap(void *at, size_t bytes)
 /* ---------------------------------------------------------------- threads */
 
 /* The first thread of a life is rank 0; what that starts is of it, too. */
-static bool next_is_subject;
+static atomic_bool next_is_subject;
 
 struct start {
 	void *(*body)(void *);
@@ -207,8 +207,8 @@ int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attr,
 	start = __real_malloc(sizeof(*start));
 	if (!start)
 		abort();
-	*start = (struct start){body, arg, subject || next_is_subject};
-	next_is_subject = false;
+	*start = (struct start){
+		body, arg, subject || atomic_exchange(&next_is_subject, false)};
 	error = __real_pthread_create(out, attr, begin_thread, start);
 	if (error)
 		__real_free(start);
