@@ -98,7 +98,8 @@ static __int128 bytes_of(const char *text)
 		length ? memchr(suffixes, text[length - 1], 6) : NULL;
 	__int128 value = digits_of(text, length - (suffix != NULL));
 
-	if (value < 0 || !suffix)
+	/* Beyond 64 bits it is too large already. */
+	if (value < 0 || value > UINT64_MAX || !suffix)
 		return value;
 	return value << (10 * (1 + (suffix - suffixes) / 2));
 }
