@@ -10,9 +10,9 @@
  *
  * with s_j = softcap * tanh(s_j / softcap) in its place where there is one,
  * over the keys j that token t sees: of its own sequence, under a causal
- * mask of no later position, and within the window. Two passes, the maximum and
- *then the sums, so that nothing of it is shared with the online softmax of the
- *kernels.
+ * mask of no later position, and within the window. Two passes, the maximum
+ * and then the sums, so that nothing of it is shared with the online softmax of
+ * the kernels.
  *
  * Source: Vaswani et al., 2017, arXiv 1706.03762, section 3.2.1.
  */

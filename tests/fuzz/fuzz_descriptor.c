@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "tests/fuzz/require.h"
 
 #define CHUNK 64u
 #define LAYOUT 9u
@@ -26,12 +27,6 @@ static struct fuzz {
 } fuzz;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static uint8_t next_byte(void)
 {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kvring/bootstrap.h"
+#include "tests/fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,12 +29,6 @@ int __wrap_getaddrinfo(const char *node, const char *service,
 
 	numeric.ai_flags |= AI_NUMERICHOST;
 	return __real_getaddrinfo(node, service, &numeric, out);
-}
-
-static void require(int holds)
-{
-	if (!holds)
-		abort();
 }
 
 static void check_host(const struct kvr_host *host)

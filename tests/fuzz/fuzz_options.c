@@ -20,6 +20,7 @@
 #include "cli/attention_options.h"
 #include "cli/command.h"
 #include "cli/parse.h"
+#include "tests/fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,12 +36,6 @@ int __wrap_getaddrinfo(const char *node, const char *service,
 static char *lines; /* what is left of the input */
 static jmp_buf refused;
 static bool inside;
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 /* ------------------------------------------------- around the options */
 

@@ -14,14 +14,9 @@
 #include <unistd.h>
 
 #include "cli/safetensors.h"
+#include "tests/fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void append(int fd, const void *data, size_t size)
 {
