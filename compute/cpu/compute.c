@@ -48,11 +48,11 @@ static void pack_range(const struct pack *p, size_t head,
 	}
 }
 
-/* Panels first .. last - 1 of a head. */
+/* Panels first .. last - 1 of a head, counted over the ranges. */
 static void pack_panels(const struct pack *p, size_t head, size_t first,
 			size_t last)
 {
-	char *panel = p->block + head * p->panels * p->bytes;
+	char *at = p->block;
 	size_t token = 0, base = 0;
 
 	for (size_t i = 0; i < p->kv.count && base < last; i++) {
@@ -62,9 +62,10 @@ static void pack_panels(const struct pack *p, size_t head, size_t first,
 		size_t to = last - base < count ? last - base : count;
 
 		pack_range(p, head, range, token, from, to,
-			   panel + base * p->bytes);
+			   at + head * count * p->bytes);
 		token += (size_t)range->length;
 		base += count;
+		at += kvr_cpu_range_bytes(&p->cpu->shape, range->length);
 	}
 }
 
@@ -79,6 +80,23 @@ static void pack_work(void *arg, uint32_t thread)
 		size_t first = i % shares * PACK_PANELS;
 
 		pack_panels(p, i / shares, first, first + PACK_PANELS);
+	}
+}
+
+/* What travels is defined to the last byte. */
+static void pack_ends(const struct pack *p)
+{
+	const struct kvr_compute_shape *shape = &p->cpu->shape;
+	char *at = p->block;
+
+	for (size_t i = 0; i < p->kv.count; i++) {
+		uint64_t tokens = p->kv.range[i].length;
+		size_t used =
+			kvr_cpu_panels(tokens) * p->bytes * shape->kv_heads;
+		size_t bytes = kvr_cpu_range_bytes(shape, tokens);
+
+		memset(at + used, 0, bytes - used);
+		at += bytes;
 	}
 }
 
@@ -97,11 +115,9 @@ void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 		.bytes = kvr_cpu_panel_elements(&cpu->shape) *
 			 kvr_dtype_bytes(cpu->shape.dtype),
 	};
-	size_t used = p.panels * p.bytes * cpu->shape.kv_heads;
 
 	run(cpu, pack_work, &p);
-	/* What travels is defined to the last byte. */
-	memset(p.block + used, 0, kvr_cpu_block_bytes(&cpu->shape, kv) - used);
+	pack_ends(&p);
 }
 
 /* --------------------------------------------------------------- begin */

@@ -4,6 +4,7 @@
 #include "compute/cpu/layout.h"
 
 #define BLOCK_ALIGN 64
+#define BYTES_MOST (SIZE_MAX / BLOCK_ALIGN * BLOCK_ALIGN)
 
 size_t kvr_cpu_panels(uint64_t tokens)
 {
@@ -31,19 +32,32 @@ size_t kvr_cpu_head_panels(struct kvr_ranges kv)
 	return panels;
 }
 
-size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
-			   struct kvr_ranges kv)
+size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
+			   uint64_t tokens)
 {
-	const size_t most = SIZE_MAX / BLOCK_ALIGN * BLOCK_ALIGN;
 	size_t panel =
 		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
 	size_t bytes;
 
 	if (__builtin_mul_overflow(panel, shape->kv_heads, &bytes) ||
-	    __builtin_mul_overflow(bytes, kvr_cpu_head_panels(kv), &bytes) ||
-	    bytes > most)
-		return most;
+	    __builtin_mul_overflow(bytes, kvr_cpu_panels(tokens), &bytes) ||
+	    bytes > BYTES_MOST)
+		return BYTES_MOST;
 	return (bytes + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+}
+
+size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
+			   struct kvr_ranges kv)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < kv.count; i++)
+		if (__builtin_add_overflow(
+			    bytes,
+			    kvr_cpu_range_bytes(shape, kv.range[i].length),
+			    &bytes))
+			return BYTES_MOST;
+	return bytes;
 }
 
 /*

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The block of the CPU kernels, layout id 1. Nothing but panels, one after
+ * The block of the CPU kernels, layout id 2. Nothing but panels, one after
  * the other, each with the keys and values of 16 neighbouring tokens of a
  * range, as the micro-kernels stream them; the elements keep the input type.
  *
- *	block   | kv head 0                   | kv head 1 | ... | to 64 B |
- *	head    | range 0           | range 1           | ...
- *	range   | panel 0 | panel 1 | ... | panel ceil(length / 16) - 1 |
+ *	block   | range 0                   | range 1                   | ...
+ *	range   | kv head 0 | kv head 1 | ... | to 64 B |
+ *	head    | panel 0 | panel 1 | ... | panel ceil(length / 16) - 1 |
  *	panel   | K, transposed        | V, in groups of 16 columns      |
  *
  *	K	        token 0  1  2 ... 15
@@ -24,14 +24,16 @@
  *	  ...
  *
  * Tokens past the end of a range and columns past value_dim are 0. A range
- * always begins a panel, so that a rectangle of the mask does, too.
+ * always begins a panel, so that a rectangle of the mask does, too; and the
+ * block of several ranges is theirs, one after the other: pages of a cache,
+ * packed one by one, are gathered as they are.
  */
 #ifndef KVR_COMPUTE_LAYOUT_H
 #define KVR_COMPUTE_LAYOUT_H
 
 #include "runtime/compute.h"
 
-#define KVR_CPU_LAYOUT_ID 1
+#define KVR_CPU_LAYOUT_ID 2
 #define KVR_CPU_PANEL 16 /* tokens of a panel, columns of a group */
 
 /* Both round up. */
@@ -42,7 +44,11 @@ size_t kvr_cpu_groups(uint32_t value_dim);
 size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape);
 size_t kvr_cpu_head_panels(struct kvr_ranges kv);
 
-/* See kvr_compute_ops; SIZE_MAX / 64 * 64 when it exceeds the address space. */
+/* SIZE_MAX / 64 * 64 where they exceed the address space. */
+size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
+			   uint64_t tokens);
+
+/* See kvr_compute_ops; likewise. */
 size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
 			   struct kvr_ranges kv);
 

@@ -222,28 +222,29 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 		       const struct kvr_cpu_item *item, size_t kv_head,
 		       struct kvr_ranges kv, const void *block)
 {
-	size_t bytes = kvr_cpu_panel_elements(&cpu->shape) *
+	size_t panel = kvr_cpu_panel_elements(&cpu->shape) *
 		       kvr_dtype_bytes(cpu->shape.dtype);
 	struct rectangle r = {
 		.cpu = cpu,
 		.item = item,
 		.scratch = kvr_cpu_scratch_of(cpu, thread),
 		.kv_head = kv_head,
-		.panels = (const char *)block +
-			  kv_head * kvr_cpu_head_panels(kv) * bytes,
 	};
+	const char *at = block;
 	bool packed = false;
 
 	for (size_t i = 0; i < kv.count; i++) {
+		uint64_t tokens = kv.range[i].length;
 		struct span seen = seen_by_item(cpu, item, &kv.range[i]);
 
 		r.range = &kv.range[i];
+		r.panels = at + kv_head * kvr_cpu_panels(tokens) * panel;
 		if (seen.first < seen.end && !packed) {
 			pack_q(cpu, item, kv_head, r.scratch.q);
 			packed = true;
 		}
 		if (seen.first < seen.end)
 			step_range(&r, seen);
-		r.panels += kvr_cpu_panels(r.range->length) * bytes;
+		at += kvr_cpu_range_bytes(&cpu->shape, tokens);
 	}
 }

@@ -87,22 +87,48 @@ static void layout_ranges_begin_panels(void **state)
 						.scale = 1};
 	const struct kvr_range range[] = {
 		{0, 0, 33}, {1, 7, 0}, {0, 50, 16}, {2, 0, 1}};
-	const size_t count[] = {16, 16, 1, 16, 1};
 	const size_t panel = kvr_cpu_panel_elements(&shape);
 	float *block = pack(&shape, (struct kvr_ranges){range, 4}, 50, 2);
 	float *at = block;
+	size_t token = 0;
 
 	(void)state;
 	assert_int_equal(panel, 16 * (5 + 32));
-	for (size_t head = 0; head < 3; head++) {
-		size_t token = 0;
+	for (size_t i = 0; i < 4; token += range[i].length, i++)
+		for (size_t head = 0; head < 3; head++)
+			for (size_t from = 0; from < range[i].length;
+			     from += 16, at += panel) {
+				size_t left = range[i].length - from;
 
-		for (size_t i = 0; i < 5; i++, at += panel) {
-			assert_panel(&shape, at, head, token, count[i]);
-			token += count[i];
-		}
-	}
+				assert_panel(&shape, at, head, token + from,
+					     left < 16 ? left : 16);
+			}
+	assert_ptr_equal(at, block + 3 * 5 * panel);
 	free(block);
+}
+
+/* Pages of a cache, packed one by one, make the block that all make. */
+static void layout_block_is_its_ranges_one_after_the_other(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 2,
+						.kv_heads = 1,
+						.head_dim = 3,
+						.value_dim = 3,
+						.dtype = KVR_BF16,
+						.scale = 1};
+	const struct kvr_range range[] = {{0, 0, 16}, {0, 16, 5}, {0, 40, 1}};
+	size_t bytes = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct kvr_ranges one = {&range[i], 1};
+
+		assert_int_equal(kvr_cpu_block_bytes(&shape, one) % 64, 0);
+		bytes += kvr_cpu_block_bytes(&shape, one);
+	}
+	assert_int_equal(
+		kvr_cpu_block_bytes(&shape, (struct kvr_ranges){range, 3}),
+		bytes);
 }
 
 /* More panels than a thread takes at a time, cut in the middle of ranges. */
@@ -124,11 +150,11 @@ static void layout_many_panels_packed_once(void **state)
 			size_t local = i < first ? i : i - first;
 			size_t base = i < first ? 0 : 1000;
 			size_t left = range[i >= first].length - local * 16;
+			size_t at = i < first ? head * first + local
+					      : 2 * first + head * 75 + local;
 
-			assert_panel(&shape,
-				     block + (head * (first + 75) + i) * panel,
-				     head, base + local * 16,
-				     left < 16 ? left : 16);
+			assert_panel(&shape, block + at * panel, head,
+				     base + local * 16, left < 16 ? left : 16);
 		}
 	free(block);
 }
@@ -234,6 +260,8 @@ int main(void)
 		cmocka_unit_test(layout_ranges_begin_panels),
 		cmocka_unit_test(layout_many_panels_packed_once),
 		cmocka_unit_test(layout_bf16_keeps_bits),
+		cmocka_unit_test(
+			layout_block_is_its_ranges_one_after_the_other),
 		cmocka_unit_test(layout_block_bytes_multiple_of_64),
 		cmocka_unit_test(layout_rest_of_the_block_is_zero),
 		cmocka_unit_test(layout_block_bytes_saturates),
