@@ -151,7 +151,8 @@ enum kvr_status kvr_gather_begin(const struct kvr_endpoint_config *config,
 	return KVR_OK;
 }
 
-void kvr_gather_copy(struct kvr_gather *gather, void *to, size_t bytes)
+void kvr_gather_copy_by(struct kvr_gather *gather, void *to, size_t bytes,
+			kvr_copy_fn copy)
 {
 	uint8_t *target = to;
 
@@ -162,9 +163,9 @@ void kvr_gather_copy(struct kvr_gather *gather, void *to, size_t bytes)
 		if (part > bytes)
 			part = bytes;
 		if (part > 0)
-			memcpy(target,
-			       (const uint8_t *)piece->address + gather->offset,
-			       part);
+			copy(target,
+			     (const uint8_t *)piece->address + gather->offset,
+			     part);
 		target += part;
 		bytes -= part;
 		gather->offset += part;
@@ -173,6 +174,16 @@ void kvr_gather_copy(struct kvr_gather *gather, void *to, size_t bytes)
 			gather->offset = 0;
 		}
 	}
+}
+
+static void copy_bytes(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+
+void kvr_gather_copy(struct kvr_gather *gather, void *to, size_t bytes)
+{
+	kvr_gather_copy_by(gather, to, bytes, copy_bytes);
 }
 
 enum kvr_status kvr_describe_check(const struct kvr_endpoint_config *config,

@@ -85,6 +85,11 @@ enum kvr_status kvr_gather_begin(const struct kvr_endpoint_config *config,
 /* Copies the next bytes; as many as begin found are there. */
 void kvr_gather_copy(struct kvr_gather *gather, void *to, size_t bytes);
 
+/* The same, each piece by `copy`. */
+typedef void (*kvr_copy_fn)(void *to, const void *from, size_t bytes);
+void kvr_gather_copy_by(struct kvr_gather *gather, void *to, size_t bytes,
+			kvr_copy_fn copy);
+
 /* INVALID when the descriptor's target or metadata is out of bounds. */
 enum kvr_status kvr_describe_check(const struct kvr_endpoint_config *config,
 				   const struct kvr_describe *describe);

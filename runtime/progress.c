@@ -124,6 +124,8 @@ static void disarm(struct kvr_ring *ring)
 {
 	if (!ring->armed)
 		return;
+	/* No order needed: a bell too many is harmless. */
+	atomic_store_explicit(&ring->asleep, false, memory_order_relaxed);
 	if (ring->kick_fd >= 0)
 		drain(ring->kick_fd);
 	for (int side = 0; side < 2; side++) {
@@ -172,10 +174,17 @@ bool kvr_progress_step(struct kvr_ring *ring)
 
 /* -------------------------------------------------------------- sleep */
 
-/* KVR_OK: both sides will wake epoll_fd. */
+/*
+ * KVR_OK: both sides will wake epoll_fd, and a kick will. Dekker, with
+ * kvr_progress_kick: both write their own word and then read the other's,
+ * sequentially consistent, so that at least one of the two sees the other.
+ */
 static enum kvr_status arm(struct kvr_ring *ring)
 {
 	ring->armed = true;
+	atomic_store(&ring->asleep, true);
+	if (atomic_load(&ring->dirty))
+		return KVR_ERR_AGAIN;
 	for (int side = 0; side < 2; side++) {
 		struct kvr_edge *edge = &ring->edge[side];
 
@@ -232,16 +241,12 @@ static bool arm_all(struct kvr_context *context, uint64_t *deadline_ns)
 	struct kvr_progress_thread *thread = &context->thread;
 
 	*deadline_ns = UINT64_MAX;
-	/*
-	 * Dekker, with kvr_progress_kick: both sides write their own word and
-	 * then read the other's, sequentially consistent, so that at least
-	 * one of the two sees the other.
-	 */
+	/* Before arm reads what kvr_progress_kick wrote: Dekker again. */
 	atomic_store(&thread->asleep, true);
 	for (struct kvr_ring *r = context->rings; r; r = r->next) {
 		uint64_t deadline;
 
-		if (atomic_load(&r->dirty) || arm(r) != KVR_OK)
+		if (arm(r) != KVR_OK)
 			return false;
 		deadline = next_deadline(r);
 		if (deadline < *deadline_ns)
@@ -413,12 +418,12 @@ void kvr_progress_kick(struct kvr_ring *ring)
 {
 	struct kvr_progress_thread *thread = &ring->context->thread;
 
-	/* Both sequentially consistent; pairs with arm_all. */
+	/* Both sequentially consistent; pairs with arm, and arm_all. */
 	atomic_store(&ring->dirty, true);
-	if (!thread->running)
-		ring_bell(ring->kick_fd);
-	else if (atomic_load(&thread->asleep))
+	if (thread->running && atomic_load(&thread->asleep))
 		ring_bell(thread->kick_fd);
+	else if (!thread->running && atomic_load(&ring->asleep))
+		ring_bell(ring->kick_fd);
 }
 
 void kvr_progress_nudge(struct kvr_ring *ring)

@@ -66,6 +66,7 @@ struct kvr_ring {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the engine's wake */
 	atomic_bool dirty;	/* a caller's event waits for a step */
+	atomic_bool asleep;	/* a kick is needed; pairs with dirty */
 	void *engine_memory;
 	struct kvr_engine *engine;
 	bool failure_logged;

@@ -10,6 +10,8 @@
 # Exit 0 also when a goal is missed: speed is judged by the reader.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/pairs.bash
+. scripts/pairs.bash
 
 usage() {
 	echo "usage: scripts/bench-rdma.sh [--pairs N] [DEVICE ADDRESS]" >&2
@@ -121,21 +123,6 @@ run_pair() { # index, pair
 		fail "no number of $ours, or of $theirs"
 	fi
 	[ "$2" -eq 0 ] || echo "$a $b" >>"$file"
-}
-
-# median (min..max) of the lines of standard input
-spread() { # format of a number
-	sort -g | awk -v f="$1" '{ v[NR] = $1 } END {
-		m = (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2
-		printf f " (" f ".." f ")", m, v[1], v[NR] }'
-}
-
-verdict() { # goal, ratio
-	[ -n "$1" ] || { echo "the floor"; return; }
-	awk -v g="$1" -v r="${2%% *}" 'BEGIN {
-		split(g, part, " ")
-		ok = part[1] == ">=" ? r >= part[2] : r <= part[2]
-		print "goal " g ": " (ok ? "reached" : "not reached") }'
 }
 
 report() { # index

@@ -12,7 +12,7 @@ export KVRING_SOURCE=$PWD KVRING_BUILD=$PWD/build/release
 log=build/nightly
 minutes=30 only=''
 parts=(ring-kill kill loss cable far mutants fuzz soak bench bench-rdma
-	bench-overlap)
+	bench-ucx bench-overlap)
 
 usage() {
 	echo "usage: scripts/nightly.sh [--only NAME] [--minutes N] | --list" >&2
@@ -102,6 +102,10 @@ bench() {
 
 bench-rdma() {
 	tests/vm/run --timeout 6000 -- scripts/bench-rdma.sh
+}
+
+bench-ucx() {
+	scripts/bench-ucx.sh
 }
 
 bench-overlap() {

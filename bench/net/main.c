@@ -9,9 +9,8 @@
 int main(int argc, char **argv)
 {
 	static const ranks_body bodies[NET_TESTS] = {
-		[NET_LAT] = lat_run,
-		[NET_BW] = bw_run,
-		[NET_CREDIT] = lat_run,
+		[NET_LAT] = lat_run,	     [NET_BW] = bw_run,
+		[NET_CREDIT] = lat_run,	     [NET_PASS] = pass_run,
 		[NET_OVERLAP] = overlap_run,
 	};
 	uint64_t begin_ns = kvr_clock_ns();

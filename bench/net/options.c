@@ -14,10 +14,8 @@
 #define RATIO_MAX 1000
 
 const char *const net_test_names[NET_TESTS] = {
-	[NET_LAT] = "lat",
-	[NET_BW] = "bw",
-	[NET_CREDIT] = "credit",
-	[NET_OVERLAP] = "overlap",
+	[NET_LAT] = "lat",   [NET_BW] = "bw",		[NET_CREDIT] = "credit",
+	[NET_PASS] = "pass", [NET_OVERLAP] = "overlap",
 };
 
 enum key {
@@ -40,13 +38,14 @@ enum key {
 };
 
 static const struct argp_option known[] = {
-	{"ranks", 'n', "N", 0, "Start N ranks here (overlap; default 2)", 0},
+	{"ranks", 'n', "N", 0, "Start N ranks here (pass, overlap; default 2)",
+	 0},
 	{"transport", KEY_TRANSPORT, "NAME", 0,
 	 "Measure this transport; see 'kvring info' (default: the best)", 0},
 	{"size", KEY_SIZE, "BYTES,...", 0,
 	 "Messages of these sizes, up to 1G, which may end in K, M or G; 0 "
 	 "(lat) "
-	 "is an immediate alone (default: 2 to 64M; overlap: 16M)",
+	 "is an immediate alone (default: 2 to 64M; pass: 64; overlap: 16M)",
 	 0},
 	{"iterations", KEY_ITERATIONS, "N", 0,
 	 "Measure N messages of each size, or N passes (default: by --seconds)",
@@ -57,11 +56,13 @@ static const struct argp_option known[] = {
 	{"chunk", KEY_CHUNK, "BYTES,...", 0,
 	 "One write carries BYTES (default 1M; overlap: 256K,1M)", 0},
 	{"slots", KEY_SLOTS, "K,...", 0,
-	 "Landing slots (default: lat and credit 2; bw 2 to 64, 8M of them; "
+	 "Landing slots (default: lat, credit and pass 2; bw 2 to 64, 8M of "
+	 "them; "
 	 "overlap 1,2,3, without 1 where there are more than 2 ranks)",
 	 0},
 	{"event", KEY_EVENT, 0, 0,
-	 "Sleep until an event, instead of polling all the time (not overlap)",
+	 "Sleep until an event, instead of polling all the time; with pass, "
+	 "progress threads that sleep (not overlap)",
 	 0},
 	{"bidirectional", KEY_BIDIRECTIONAL, 0, 0, "Both ways at once (bw)", 0},
 	{"ratio", KEY_RATIO, "R,...", 0,
@@ -173,7 +174,8 @@ static void take_test(const struct argp_state *state, const char *arg,
 		if (!strcmp(net_test_names[i], arg))
 			o->test = (enum net_test)i;
 	if (o->test == NET_TESTS)
-		usage_error(state, "test", arg, "lat, bw, credit or overlap");
+		usage_error(state, "test", arg,
+			    "lat, bw, credit, pass or overlap");
 }
 
 static bool parse_list(int key, char *arg, const struct argp_state *state,
@@ -253,14 +255,15 @@ static void check(const struct argp_state *state, const struct net_options *o)
 	size_t i;
 
 	if (o->test == NET_TESTS)
-		usage_missing(state, "the test: lat, bw, credit or overlap,");
+		usage_missing(state,
+			      "the test: lat, bw, credit, pass or overlap,");
 	refuse(state, o->bidirectional && o->test != NET_BW, "--bidirectional",
 	       name);
 	refuse(state, o->event && overlap, "--event", name);
 	refuse(state, o->ratios.count && !overlap, "--ratio", name);
 	refuse(state, o->jitter > 0 && !overlap, "--jitter", name);
 	refuse(state, o->plant && !overlap, "--plant", name);
-	refuse(state, o->ranks && o->ranks != 2 && !overlap, "-n", name);
+	refuse(state, o->ranks && o->ranks != 2 && !net_of_ring(o), "-n", name);
 	refuse(state, o->slots.count > 1 && !overlap, "--slots K,K", name);
 	refuse(state, o->chunks.count > 1 && !overlap, "--chunk B,B", name);
 	refuse(state, o->sizes.count > 1 && overlap, "--size B,B", name);
@@ -269,6 +272,8 @@ static void check(const struct argp_state *state, const struct net_options *o)
 			usage_error(state, "--size", "0", "a size but of lat");
 		if (o->sizes.value[i] < 64 && overlap)
 			usage_error(state, "--size", "that", "64 or more");
+		if (o->sizes.value[i] < 8 && o->test == NET_PASS)
+			usage_error(state, "--size", "that", "8 or more");
 	}
 }
 
@@ -316,12 +321,13 @@ void net_options_parse(int argc, char **argv, struct net_options *out)
 	static const struct argp argp = {
 		known,
 		parse,
-		"lat|bw|credit|overlap",
+		"lat|bw|credit|pass|overlap",
 		"Measures what moves blocks, between two ranks: those that "
 		"'kvring run' or another launcher started, else two that it "
 		"starts here. lat: half a round trip of a message that tells "
 		"its receiver that it is there. bw: bandwidth. credit: a "
-		"message there and its credit back. overlap: passes of a ring "
+		"message there and its credit back. pass: passes of a "
+		"ring over small blocks. overlap: passes of a ring "
 		"over a device that computes for a given time without the "
 		"CPU.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage.",

@@ -11,7 +11,7 @@
 
 #define NET_LIST_MAX 64
 
-enum net_test { NET_LAT, NET_BW, NET_CREDIT, NET_OVERLAP, NET_TESTS };
+enum net_test { NET_LAT, NET_BW, NET_CREDIT, NET_PASS, NET_OVERLAP, NET_TESTS };
 
 extern const char *const net_test_names[NET_TESTS];
 
@@ -39,6 +39,12 @@ struct net_options {
 	bool plant; /* for tests: overwrite a slot while it is computed on */
 	uint64_t begin_ns;
 };
+
+/* Of a whole ring, whatever its size; the others are of two ranks. */
+static inline bool net_of_ring(const struct net_options *options)
+{
+	return options->test == NET_PASS || options->test == NET_OVERLAP;
+}
 
 /* Exits with 2 on wrong usage. */
 void net_options_parse(int argc, char **argv, struct net_options *out);

@@ -20,7 +20,7 @@ struct pass_times {
 	double ns, exposed_ns;
 };
 
-static void check(const struct passes *r, const char *what,
+void passes_check(const struct passes *r, const char *what,
 		  enum kvr_status status)
 {
 	struct kvr_failure failure;
@@ -75,18 +75,19 @@ static void run_pass(struct passes *r, uint64_t compute_ns,
 	desc.tag = r->pass;
 	desc.lane[0].segments = &r->segment;
 	desc.lane[0].segment_count = 1;
-	check(r, "kvr_pass_begin", kvr_pass_begin(r->ring, &desc, &pass));
+	passes_check(r, "kvr_pass_begin",
+		     kvr_pass_begin(r->ring, &desc, &pass));
 	kvr_block_init(&block);
 	while ((status = kvr_pass_next(pass, 0, &block)) == KVR_OK) {
 		compute(r, &block, compute_ns);
-		check(r, "kvr_pass_release",
-		      kvr_pass_release(pass, 0, block.step));
+		passes_check(r, "kvr_pass_release",
+			     kvr_pass_release(pass, 0, block.step));
 	}
 	if (status != KVR_ERR_END)
-		check(r, "kvr_pass_next", status);
-	check(r, "kvr_pass_end", kvr_pass_end(pass));
+		passes_check(r, "kvr_pass_next", status);
+	passes_check(r, "kvr_pass_end", kvr_pass_end(pass));
 	kvr_pass_stats_init(&stats);
-	check(r, "kvr_pass_get_stats", kvr_pass_get_stats(pass, &stats));
+	passes_check(r, "kvr_pass_get_stats", kvr_pass_get_stats(pass, &stats));
 	out->exposed_ns = (double)stats.exposed_ns;
 }
 
@@ -199,8 +200,8 @@ static void open_ring(struct passes *r, uint32_t slots, size_t chunk_bytes,
 	ring.chunk_bytes = chunk_bytes;
 	ring.lane[0].slot_bytes = bytes;
 	ring.peer_timeout_ms = (uint32_t)(r->options->timeout * 1000);
-	check(r, "kvr_ring_open",
-	      kvr_ring_open(r->context, r->who, &ring, &r->ring));
+	passes_check(r, "kvr_ring_open",
+		     kvr_ring_open(r->context, r->who, &ring, &r->ring));
 }
 
 void passes_open(const struct net_options *options,
@@ -213,16 +214,18 @@ void passes_open(const struct net_options *options,
 	device_init(&out->device, bytes, who->rank);
 	kvr_context_options_init(&context);
 	context.log = ranks_log;
-	check(out, "kvr_context_open",
-	      kvr_context_open(&context, &out->context));
+	if (options->test == NET_PASS && !options->event)
+		context.progress = KVR_PROGRESS_CALLER;
+	passes_check(out, "kvr_context_open",
+		     kvr_context_open(&context, &out->context));
 	open_ring(out, slots, chunk_bytes, bytes);
 	out->block = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
 	if (!out->block)
 		ranks_die(who, "no memory for a block of %zu bytes", bytes);
 	memset(out->block, (int)who->rank + 1, bytes);
-	check(out, "kvr_memory_register",
-	      kvr_memory_register(out->context, out->block, bytes,
-				  &out->memory));
+	passes_check(out, "kvr_memory_register",
+		     kvr_memory_register(out->context, out->block, bytes,
+					 &out->memory));
 	out->segment = (struct kvr_segment){out->memory, 0, bytes};
 }
 
@@ -239,6 +242,7 @@ const char *passes_transport(const struct passes *r)
 	struct kvr_ring_stats stats;
 
 	kvr_ring_stats_init(&stats);
-	check(r, "kvr_ring_get_stats", kvr_ring_get_stats(r->ring, &stats));
+	passes_check(r, "kvr_ring_get_stats",
+		     kvr_ring_get_stats(r->ring, &stats));
 	return stats.transport_out;
 }

@@ -38,6 +38,10 @@ void passes_open(const struct net_options *options,
 		 size_t chunk_bytes, size_t bytes, struct passes *out);
 void passes_close(struct passes *passes);
 
+/* Dies of a failure, with the ring's own words. */
+void passes_check(const struct passes *passes, const char *what,
+		  enum kvr_status status);
+
 /* Static; of the edge to next. */
 const char *passes_transport(const struct passes *passes);
 

@@ -105,7 +105,7 @@ static void run_member(const struct net_options *o, ranks_body body,
 	if (o->ranks && o->ranks != who->n)
 		ranks_die(who, "-n %u, but %u ranks were started; leave it out",
 			  o->ranks, who->n);
-	if (o->test != NET_OVERLAP && who->n != 2)
+	if (!net_of_ring(o) && who->n != 2)
 		ranks_die(who, "%u ranks were started; this test is of 2",
 			  who->n);
 	choose_cpus(o, who->rank, &cpus);

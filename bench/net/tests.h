@@ -10,10 +10,13 @@
 void lat_run(const struct net_options *options,
 	     const struct kvr_bootstrap *who);
 void bw_run(const struct net_options *options, const struct kvr_bootstrap *who);
+void pass_run(const struct net_options *options,
+	      const struct kvr_bootstrap *who);
 void overlap_run(const struct net_options *options,
 		 const struct kvr_bootstrap *who);
 
-/* ------------------------------------------- what lat, bw, credit share */
+/* ------------------------------------------- what lat, bw, credit, pass share
+ */
 
 /* The sizes asked for, or powers of two from 2 to 64 MiB; 0 first if so. */
 void sweep_sizes(const struct net_options *options, bool with_zero,

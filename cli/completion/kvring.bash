@@ -56,7 +56,7 @@ _kvring() {
 		_kvring_words "$commands" "$current"
 	elif [ "${COMP_WORDS[1]}" = bench ] && [ "$COMP_CWORD" -eq 2 ] &&
 		[[ $current != -* ]]; then
-		_kvring_words "lat bw credit overlap" "$current"
+		_kvring_words "lat bw credit pass overlap" "$current"
 	elif [ "${COMP_WORDS[1]}" = run ] && _kvring_run_program; then
 		mapfile -t COMPREPLY < <(compgen -c -f -- "$current")
 	elif values=$(_kvring_values "$previous"); then

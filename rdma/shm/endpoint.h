@@ -72,6 +72,26 @@ enum kvr_status shm_errno(const struct kvr_log *log, const char *operation);
 void shm_layout_init(const struct kvr_endpoint_config *config,
 		     enum kvr_role role, struct kvr_landing *out);
 
+/* ---------------------------------------------------------------- copy */
+
+enum shm_way { SHM_PLAIN, SHM_STREAM, SHM_WAYS };
+
+/* Which way to copy large pieces is fast here; zero: not known yet. */
+struct shm_copier {
+	uint64_t cost[SHM_WAYS]; /* ns for 1024 bytes; 0: never tried */
+	enum shm_way best;
+	uint32_t interval, left; /* copies, to the next trial of the other */
+};
+
+/* The next bytes of gather, by the better way. */
+void shm_copier_copy(struct shm_copier *copier, struct kvr_gather *gather,
+		     void *to, size_t bytes);
+
+/* What shm_copier_copy does: a way, and what it took. */
+enum shm_way shm_copier_choose(struct shm_copier *copier);
+void shm_copier_note(struct shm_copier *copier, enum shm_way way, size_t bytes,
+		     uint64_t ns);
+
 /* --------------------------------------------------------------- queue */
 
 #define SHM_WRITES 64  /* until SENT is reported */
@@ -97,6 +117,7 @@ struct shm_queue {
 	uint64_t sent[SHM_WRITES];
 	uint32_t sent_first, sent_count;
 	uint32_t writes; /* queued, or sent and not yet reported */
+	struct shm_copier copier;
 };
 
 /* The place to fill in at the end, or NULL: AGAIN. */

@@ -46,11 +46,12 @@ static void finish(struct shm_queue *queue)
 }
 
 /* Returns the bytes copied. */
-static size_t copy(struct shm_item *item, size_t budget)
+static size_t copy(struct shm_copier *copier, struct shm_item *item,
+		   size_t budget)
 {
 	const size_t bytes = item->left < budget ? item->left : budget;
 
-	kvr_gather_copy(&item->gather, item->target, bytes);
+	shm_copier_copy(copier, &item->gather, item->target, bytes);
 	item->target += bytes;
 	item->left -= bytes;
 	return bytes;
@@ -67,7 +68,7 @@ enum shm_progress shm_queue_run(struct shm_queue *queue,
 		struct shm_item *item = &queue->items[queue->first];
 
 		if (item->is_write)
-			budget -= copy(item, budget);
+			budget -= copy(&queue->copier, item, budget);
 		if (item->left > 0)
 			return SHM_MORE;
 		/* The copy may have taken long: ask for room again. */

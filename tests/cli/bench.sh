@@ -5,8 +5,8 @@
 # shellcheck source=tests/cli/lib.bash
 . "$KVRING_SOURCE/tests/cli/lib.bash" || exit 1
 
-fails 2 "the test: lat, bw, credit or overlap, is missing" bench
-fails 2 "test: 'latency' is not lat, bw, credit or overlap" bench latency
+fails 2 "the test: lat, bw, credit, pass or overlap, is missing" bench
+fails 2 "test: 'latency' is not lat, bw, credit, pass or overlap" bench latency
 fails 2 "argument: 'bw' is not expected" bench lat bw
 fails 2 "--size: '2Q' is not a number of bytes" bench lat --size 8,2Q
 fails 2 "--size: '2G' is not" bench lat --size 2G
@@ -24,6 +24,7 @@ fails 2 "--event: 'overlap' is not the test" bench overlap --event
 fails 2 "--ratio: 'bw' is not the test" bench bw --ratio 1
 fails 2 "-n: 'credit' is not the test" bench credit -n 3
 fails 2 "--slots K,K: 'lat' is not the test" bench lat --slots 2,3
+fails 2 "--size: 'that' is not 8 or more" bench pass --size 7
 fails 2 "--size: 'that' is not 64 or more" bench overlap --size 63
 fails 1 "rank [0-2]: 3 ranks were started; this test is of 2" \
 	run -n 3 -- "$kvring" bench lat
@@ -98,6 +99,10 @@ shape json $bw 1
 works run -n 2 -- "$kvring" bench bw --size 5000 --iterations 100 \
 	--bidirectional --event --csv
 shape csv $bw 1
+works bench pass --size 64,5000 --chunk 1000 --iterations 30 --json
+shape json $lat 2
+works run -n 3 -- "$kvring" bench pass --event --iterations 10 --csv
+shape csv $lat 1
 # One row more for each ring: the transfer.
 works bench overlap --size 256K --slots 1,2 --chunk 64K --ratio 0.5,1.5 \
 	--iterations 5 --json
@@ -136,7 +141,7 @@ ends() { # pattern
 	sed 's/^/ok: /' .err
 	rm -f .out .err
 }
-for test in "lat --event" bw credit overlap; do
+for test in "lat --event" bw credit "pass --event" overlap; do
 	# shellcheck disable=SC2086 # several words
 	begin $test --size 1M
 	kill -KILL "$(rank_pid $command 1)"

@@ -93,7 +93,7 @@ done
 has zigzag kvring attention --partition = zig
 has contiguous kvring attention --partition ""
 has shm kvring attention --transport ""
-for name in lat bw credit overlap; do
+for name in lat bw credit pass overlap; do
 	has $name kvring bench ""
 done
 has bf16 kvring random --dtype = ""

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two ways to copy a large piece, and which is better is found by doing both.
+ *
+ * memcpy first fetches each line that it overwrites, unless this CPU's cache
+ * owns it. Streaming stores do not, but leave nothing in the cache. A landing
+ * slot that its receiver has read is in the other CPU's cache, and streaming
+ * is several times as fast; one that nobody has read since the last write is
+ * still in ours, and memcpy is. How much either costs depends on the machine
+ * as well, so the endpoint keeps the time of both and now and then tries the
+ * one that lost.
+ */
+#include <string.h>
+#include <time.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "rdma/shm/endpoint.h"
+
+/* Nothing smaller is worth two looks at the clock. */
+#define MEASURED_BYTES ((size_t)64 << 10)
+
+/*
+ * The way that lost is tried again after so many copies: soon after it lost,
+ * which may have been by chance, later ever more rarely.
+ */
+#define TRIAL_FIRST 4
+#define TRIAL_LAST 512
+
+/* Weight of a new time in the average: 1 of so many. */
+#define WEIGHT 4
+
+#ifdef __SSE2__
+
+#define LINE 64
+
+static void stream_line(uint8_t *to, const uint8_t *from)
+{
+	for (int i = 0; i < LINE; i += 16)
+		_mm_stream_si128(
+			(__m128i *)(void *)(to + i),
+			_mm_loadu_si128(
+				(const __m128i *)(const void *)(from + i)));
+}
+
+static void stream(void *to, const void *from, size_t bytes)
+{
+	const uint8_t *source = from;
+	uint8_t *target = to;
+	size_t head = -(uintptr_t)target % LINE;
+
+	if (head > bytes)
+		head = bytes;
+	memcpy(target, source, head);
+	for (; head + LINE <= bytes; head += LINE)
+		stream_line(target + head, source + head);
+	memcpy(target + head, source + head, bytes - head);
+	/* Before the immediate: later stores do not wait for these. */
+	_mm_sfence();
+}
+
+#else
+
+static void stream(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+
+#endif
+
+static void copy_plain(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+enum shm_way shm_copier_choose(struct shm_copier *copier)
+{
+	enum shm_way best = copier->cost[SHM_STREAM] < copier->cost[SHM_PLAIN]
+				    ? SHM_STREAM
+				    : SHM_PLAIN;
+
+	if (best != copier->best || copier->interval == 0) {
+		copier->best = best;
+		copier->interval = copier->left = TRIAL_FIRST;
+	}
+	if (--copier->left > 0)
+		return best;
+	if (copier->interval < TRIAL_LAST)
+		copier->interval *= 2;
+	copier->left = copier->interval;
+	return !best;
+}
+
+/* One copy that was interrupted must not condemn its way: at most doubled. */
+void shm_copier_note(struct shm_copier *copier, enum shm_way way, size_t bytes,
+		     uint64_t ns)
+{
+	uint64_t *cost = &copier->cost[way];
+	uint64_t now = ns * 1024 / bytes + 1;
+
+	if (*cost == 0 || now <= *cost)
+		*cost = now;
+	else
+		*cost += (now < 2 * *cost ? now - *cost : *cost) / WEIGHT;
+}
+
+void shm_copier_copy(struct shm_copier *copier, struct kvr_gather *gather,
+		     void *to, size_t bytes)
+{
+	static const kvr_copy_fn ways[SHM_WAYS] = {
+		[SHM_PLAIN] = copy_plain, [SHM_STREAM] = stream};
+	enum shm_way way;
+	uint64_t begin_ns;
+
+	if (bytes < MEASURED_BYTES) {
+		kvr_gather_copy(gather, to, bytes);
+		return;
+	}
+	way = shm_copier_choose(copier);
+	begin_ns = clock_ns();
+	kvr_gather_copy_by(gather, to, bytes, ways[way]);
+	shm_copier_note(copier, way, bytes, clock_ns() - begin_ns);
+}
