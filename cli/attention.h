@@ -137,6 +137,7 @@ struct attention_job {
 	uint32_t n, threads;	       /* 0: not known yet */
 	size_t slot_bytes;	       /* the largest block of any rank */
 	struct progress_bar bar;       /* over report->blocks */
+	int recorder; /* the ranks' recordings; -1: none are kept */
 	struct job_facts *facts;
 	struct rank_report *reports; /* by rank */
 	struct rank_step *steps;     /* n x n: of rank r from r * n on */

@@ -13,6 +13,7 @@
 #include "cli/attention.h"
 #include "cli/attention_options.h"
 #include "cli/command.h"
+#include "cli/recordings.h"
 #include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/table.h"
@@ -257,6 +258,23 @@ static int run_ranks(struct attention_job *job)
 	return failure_of(job);
 }
 
+/* The ranks of one machine: their recordings make one cause of it all. */
+static int run_recorded_ranks(struct attention_job *job)
+{
+	int code;
+
+	job->recorder = -1;
+	if (job->place->kind == PLACE_HERE)
+		job->recorder = recordings_create();
+	code = run_ranks(job);
+	/* Who gives up has said why. */
+	if (code == CLI_FAILED)
+		recordings_say_cause(job->recorder, false);
+	else if (job->recorder >= 0)
+		close(job->recorder);
+	return code;
+}
+
 /* --------------------------------------------------------- the result */
 
 static unsigned int terminal_width(void)
@@ -353,7 +371,7 @@ static int run_job(struct attention_job *job, struct output *output)
 {
 	const bool root = place_has_root(job->place);
 	double begin = seconds();
-	int code = run_ranks(job);
+	int code = run_recorded_ranks(job);
 
 	if (code == CLI_OK && job->place->kind != PLACE_HERE && root) {
 		job->n = job->facts->n;

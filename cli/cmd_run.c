@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -7,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/launch.h"
+#include "cli/recordings.h"
 #include "cli/signals.h"
 
 struct run_options {
@@ -89,6 +91,26 @@ static int say_failure(const struct run *run, const struct launch_fate *fates,
 	return exit_code(&fates[rank]);
 }
 
+/*
+ * Where the ranks shall append their recordings: to a file of ours, under a
+ * name that is good as long as we live, unless the user named one. -1: not to
+ * us.
+ */
+static int provide_recorder(void)
+{
+	char path[64];
+	int fd;
+
+	if (getenv("KVRING_RECORDER"))
+		return -1;
+	fd = recordings_create();
+	if (fd < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
+	setenv("KVRING_RECORDER", path, 1);
+	return fd;
+}
+
 static int run_program(const struct run_options *o, struct run *run)
 {
 	const struct launch_job job = {.n = o->n,
@@ -100,6 +122,7 @@ static int run_program(const struct run_options *o, struct run *run)
 	struct launch_fate fates[LAUNCH_RANKS_MAX];
 	struct launch_result result;
 	struct complaint why;
+	int recorder = provide_recorder();
 
 	if (!signals_block(&why) || !launch(&job, fates, &result, &why)) {
 		complaint_print(&why);
@@ -110,8 +133,10 @@ static int run_program(const struct run_options *o, struct run *run)
 			  sigabbrev_np(result.interrupted));
 		return 128 + result.interrupted;
 	}
-	if (result.first_failed != UINT32_MAX)
+	if (result.first_failed != UINT32_MAX) {
+		recordings_say_cause(recorder, true);
 		return say_failure(run, fates, result.first_failed);
+	}
 	return CLI_OK;
 }
 

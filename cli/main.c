@@ -21,6 +21,8 @@ static const struct command {
 	 "write a random input"},
 	{"run", (char[]){"kvring run"}, cmd_run,
 	 "start the ranks of another program"},
+	{"explain", (char[]){"kvring explain"}, cmd_explain,
+	 "say why a ring failed, from its ranks' recordings"},
 	{"info", (char[]){"kvring info"}, cmd_info,
 	 "show what this machine can use"},
 	{"doctor", (char[]){"kvring doctor"}, cmd_doctor,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/rank.h"
+#include "kvring/recorder.h"
 
 /* -------------------------------------------------------------- failing */
 
@@ -339,6 +340,9 @@ int attention_rank(void *arg, uint32_t number)
 	/* Ours alone so far: the others need not wait for us. */
 	if (!r.report->complete && r.ring)
 		kvr_ring_abort(r.ring);
+	/* Nothing is lost where that fails but the sentence of the cause. */
+	if (!r.report->complete && r.ring && job->recorder >= 0)
+		(void)!kvr_ring_record(r.ring, job->recorder);
 	close_rank(&r);
 	if (r.report->usage)
 		return CLI_USAGE;

@@ -142,6 +142,7 @@ static void on_bye(struct kvr_engine *e, enum kvr_side side)
 		return;
 	}
 	e->edge[side].bye_received = true;
+	engine_note(e, KVR_NOTE_BYE, side, 0, 0);
 	kvr_engine_wake(e);
 }
 
@@ -160,7 +161,7 @@ void kvr_engine_arrived(struct kvr_engine *engine, enum kvr_side side,
 	struct kvr_imm decoded = kvr_imm_decode(imm);
 
 	kvr_engine_observe(engine, now_ns);
-	engine->edge[side].heard_ns = engine->observed_ns;
+	kvr_engine_heard(engine, side);
 	if (engine_failed(engine))
 		return;
 	if (!direction_right(side, decoded.type) ||

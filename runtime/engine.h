@@ -31,12 +31,13 @@
 #include <stdint.h>
 
 #include "kvring/kvring.h"
+#include "runtime/recording.h"
 #include "runtime/wire.h"
 
 enum kvr_side { KVR_PREV = 0, KVR_NEXT = 1 };
 
 /* A pass may drain while the next ones are open: see kvr_engine_begin. */
-#define KVR_ENGINE_PASSES 4
+#define KVR_ENGINE_PASSES KVR_RECORDING_PASSES
 
 struct kvr_engine_config {
 	uint32_t rank, n;
@@ -44,8 +45,9 @@ struct kvr_engine_config {
 	struct kvr_lane_options lane[KVR_LANES_MAX];
 	size_t chunk_bytes;
 	uint32_t layout_id;
-	uint64_t heartbeat_ns; /* between two of ours */
-	uint64_t silence_ns;   /* a side silent for so long is lost */
+	uint64_t heartbeat_ns;	       /* between two of ours */
+	uint64_t silence_ns;	       /* a side silent for so long is lost */
+	struct kvr_recorder *recorder; /* borrowed; NULL: none */
 };
 
 #define KVR_SOURCE_LOCAL UINT32_MAX
@@ -213,6 +215,8 @@ struct kvr_engine_failure {
 	uint32_t step;	       /* steps taken here */
 	char field[32];	       /* MISMATCH, PROTOCOL: what; else "" */
 	uint64_t ours, theirs; /* MISMATCH */
+	bool told;	       /* by an ABORT */
+	uint64_t silent_ns[2]; /* by kvr_side, then */
 };
 
 /* ABORT signals still to go out keep it from being settled. */
@@ -230,5 +234,14 @@ kvr_engine_counters(const struct kvr_engine *engine);
 /* Payload of one lane of the newest pass, both directions. */
 void kvr_engine_pass_bytes(const struct kvr_engine *engine, uint64_t *sent,
 			   uint64_t *received);
+
+/*
+ * What a recording says of the engine: the passes, sides and failure of *head,
+ * as many lanes and slots as the config has. The rest is left alone.
+ */
+void kvr_engine_record(const struct kvr_engine *engine,
+		       struct kvr_recording *head,
+		       struct kvr_recording_lane *lane,
+		       struct kvr_recording_slot *slot);
 
 #endif

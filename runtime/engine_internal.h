@@ -63,6 +63,7 @@ struct engine_edge {
 	bool lost; /* or never there: n = 1 */
 	bool bye_received, bye_sent;
 	bool beat_due;
+	bool quiet;		/* for half of what makes it lost; noted */
 	uint32_t abort_signals; /* of ABORT_STEP, ABORT: sent */
 	uint32_t abort_step;	/* received */
 	uint64_t heard_ns;	/* in observed time */
@@ -122,6 +123,16 @@ static inline struct engine_record *engine_newest(struct kvr_engine *e)
 	return &e->record[(e->begun - 1) % KVR_ENGINE_PASSES];
 }
 
+/* At the time of the last event or run: the engine has no clock. */
+static inline void engine_note(const struct kvr_engine *e,
+			       enum kvr_recorder_kind kind, uint32_t lane,
+			       uint64_t value, uint32_t detail)
+{
+	if (e->config.recorder)
+		kvr_recorder_note(e->config.recorder, e->last_ns, kind, lane,
+				  value, detail);
+}
+
 /* engine.c */
 void kvr_engine_wake(struct kvr_engine *e);
 enum kvr_status kvr_engine_refused(struct kvr_engine *e,
@@ -169,6 +180,7 @@ void kvr_engine_fail_mismatch(struct kvr_engine *e, const char *field,
 void kvr_engine_on_abort(struct kvr_engine *e, enum kvr_side side,
 			 uint32_t value);
 void kvr_engine_observe(struct kvr_engine *e, uint64_t now_ns);
+void kvr_engine_heard(struct kvr_engine *e, enum kvr_side side);
 void kvr_engine_judge(struct kvr_engine *e);
 bool kvr_engine_signal_all(struct kvr_engine *e);
 

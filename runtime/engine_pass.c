@@ -38,6 +38,7 @@ void kvr_engine_mark_cancelled(struct kvr_engine *e, struct engine_record *r)
 	if (r->cancelled)
 		return;
 	r->cancelled = true;
+	engine_note(e, KVR_NOTE_CANCELLED, 0, r->pass.tag, 0);
 	kvr_engine_wake(e);
 }
 

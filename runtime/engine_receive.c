@@ -52,6 +52,7 @@ static void after_arrival(struct kvr_engine *e, uint32_t lane, uint64_t block)
 
 	if (!kvr_engine_complete(slot))
 		return;
+	engine_note(e, KVR_NOTE_LANDED, lane, block, slot->landed_count);
 	e->counters.bytes_received += slot->descriptor.bytes;
 	r = kvr_engine_record_of(e, lane, block);
 	if (r)
@@ -79,7 +80,8 @@ void kvr_engine_on_chunk(struct kvr_engine *e, const struct kvr_imm *imm)
 		return;
 	}
 	*word |= bit;
-	slot->landed_count++;
+	if (slot->landed_count++ == 0 && !kvr_engine_complete(slot))
+		engine_note(e, KVR_NOTE_CHUNK, imm->lane, block, imm->chunk);
 	after_arrival(e, imm->lane, block);
 }
 
@@ -158,6 +160,7 @@ void kvr_engine_on_descriptor(struct kvr_engine *e, const struct kvr_imm *imm,
 	slot = engine_slot_at(e, imm->lane, block);
 	slot->descriptor = *desc;
 	slot->described = true;
+	engine_note(e, KVR_NOTE_DESCRIBED, imm->lane, block, desc->chunks);
 	e->counters.blocks_received++;
 	r = kvr_engine_record_of(e, imm->lane, block);
 	if (r)

@@ -88,7 +88,8 @@ static void close_if_posted(struct kvr_engine *e, const struct source *s,
 	if (s->out->posted < chunks)
 		return;
 	s->out->closed = true;
-	e->lane[s->lane].next++;
+	engine_note(e, KVR_NOTE_POSTED, s->lane, e->lane[s->lane].next++,
+		    s->out->posted);
 	if (engine_out_done(s->out))
 		kvr_engine_wake(e);
 }
@@ -122,6 +123,7 @@ static enum kvr_status post_descriptor(struct kvr_engine *e,
 	if (status != KVR_OK)
 		return status;
 	s->out->described = true;
+	engine_note(e, KVR_NOTE_POST, s->lane, sequence, s->hop);
 	close_if_posted(e, s, describe.descriptor.chunks);
 	return KVR_OK;
 }
@@ -255,8 +257,10 @@ void kvr_engine_sent(struct kvr_engine *engine, uint64_t cookie)
 		return;
 	}
 	s.out->sent++;
-	if (engine_out_done(s.out))
-		kvr_engine_wake(engine);
+	if (!engine_out_done(s.out))
+		return;
+	engine_note(engine, KVR_NOTE_SENT, lane, cookie >> 17, s.out->sent);
+	kvr_engine_wake(engine);
 }
 
 /* Cumulative; never for more than we have sent. */
@@ -270,6 +274,7 @@ void kvr_engine_on_credit(struct kvr_engine *e, const struct kvr_imm *imm)
 		return;
 	}
 	l->credits += more;
+	engine_note(e, KVR_NOTE_CREDIT, imm->lane, l->credits, 0);
 }
 
 /* Is a block of a begun pass still to be sent? */

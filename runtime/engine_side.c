@@ -56,6 +56,9 @@ static bool enter_failure(struct kvr_engine *e, const struct kvr_abort *abort)
 	f->abort = *abort;
 	f->pass = e->open ? engine_newest(e)->pass.tag : 0;
 	f->step = steps_taken(e);
+	for (int side = 0; side < 2; side++)
+		f->silent_ns[side] = e->observed_ns - e->edge[side].heard_ns;
+	engine_note(e, KVR_NOTE_FAILED, 0, abort->cause, abort->rank);
 	kvr_engine_wake(e);
 	return true;
 }
@@ -123,6 +126,8 @@ void kvr_engine_on_abort(struct kvr_engine *e, enum kvr_side side,
 	}
 	if (abort.rank == ENGINE_RANK_NONE)
 		abort.rank = KVR_RANK_NONE;
+	engine_note(e, KVR_NOTE_ABORT, side, abort.step, abort.rank);
+	e->failure.told = true;
 	enter_failure(e, &abort);
 }
 
@@ -132,6 +137,7 @@ void kvr_engine_lost(struct kvr_engine *engine, enum kvr_side side,
 	struct engine_edge *edge = &engine->edge[side];
 
 	edge->lost = true;
+	engine_note(engine, KVR_NOTE_LOST, side, 0, cause);
 	if (!edge->bye_received || cause != KVR_CAUSE_CLOSED)
 		kvr_engine_fail(engine, neighbour(engine, side), cause);
 	/* With a BYE it was free to go, unless we want more: see judge. */
@@ -153,6 +159,28 @@ void kvr_engine_observe(struct kvr_engine *e, uint64_t now_ns)
 	elapsed = now_ns - e->last_ns;
 	e->observed_ns += elapsed < most ? elapsed : most;
 	e->last_ns = now_ns;
+	/* Alone it has nothing to do. */
+	if (elapsed >= most && e->config.n > 1)
+		engine_note(e, KVR_NOTE_AWAY, 0, elapsed, 0);
+}
+
+void kvr_engine_heard(struct kvr_engine *e, enum kvr_side side)
+{
+	struct engine_edge *edge = &e->edge[side];
+
+	if (edge->quiet)
+		engine_note(e, KVR_NOTE_HEARD, side, 0, 0);
+	edge->quiet = false;
+	edge->heard_ns = e->observed_ns;
+}
+
+/* Once, when half of the patience is gone. */
+static void note_quiet(struct kvr_engine *e, int side, uint64_t silent_ns)
+{
+	if (e->edge[side].quiet || silent_ns < e->config.silence_ns / 2)
+		return;
+	e->edge[side].quiet = true;
+	engine_note(e, KVR_NOTE_QUIET, (uint32_t)side, silent_ns, 0);
 }
 
 static bool watched(const struct engine_edge *edge)
@@ -163,10 +191,12 @@ static bool watched(const struct engine_edge *edge)
 void kvr_engine_judge(struct kvr_engine *e)
 {
 	for (int side = 0; side < 2; side++) {
-		const struct engine_edge *edge = &e->edge[side];
+		uint64_t silent_ns = e->observed_ns - e->edge[side].heard_ns;
 
-		if (watched(edge) &&
-		    e->observed_ns - edge->heard_ns >= e->config.silence_ns)
+		if (!watched(&e->edge[side]))
+			continue;
+		note_quiet(e, side, silent_ns);
+		if (silent_ns >= e->config.silence_ns)
 			kvr_engine_fail(e, neighbour(e, (enum kvr_side)side),
 					KVR_CAUSE_SILENT);
 	}
@@ -245,6 +275,7 @@ static bool send_credits(struct kvr_engine *e)
 		if (e->edge[KVR_PREV].lost ||
 		    send(e, KVR_PREV, KVR_IMM_CREDIT, i, lane->granted)) {
 			lane->signalled = lane->granted;
+			engine_note(e, KVR_NOTE_GRANT, i, lane->granted, 0);
 			acted = true;
 		}
 	}
@@ -271,6 +302,7 @@ static bool send_bye(struct kvr_engine *e, enum kvr_side side)
 	    !send(e, side, KVR_IMM_BYE, 0, 0))
 		return false;
 	edge->bye_sent = true;
+	engine_note(e, KVR_NOTE_BYE_SENT, side, 0, 0);
 	kvr_engine_wake(e);
 	return true;
 }

@@ -81,7 +81,7 @@ static enum kvr_status check_desc(const struct kvr_ring *ring,
 }
 
 static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
-		  uint32_t record)
+		  uint32_t hops, uint32_t record)
 {
 	struct kvr_pass *pass = &ring->pass;
 
@@ -93,6 +93,9 @@ static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
 	pass->steps = 0;
 	pass->exposed_ns = 0;
 	pass->held_ns = 0;
+	kvr_ring_left(ring, pass->begin_ns);
+	kvr_recorder_note(ring->recorder, pass->begin_ns, KVR_NOTE_BEGIN, 0,
+			  desc->tag, hops);
 	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
 		const struct kvr_local_block *local = &desc->lane[lane];
 
@@ -133,10 +136,11 @@ static enum kvr_status begin(struct kvr_ring *ring,
 		if (kvr_clock_ns() >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
+		kvr_ring_waits(ring, KVR_WAIT_BEGIN, 0, 0);
 		kvr_progress_wait(ring, deadline_ns);
 	}
 	if (status == KVR_OK)
-		reset(ring, desc, record);
+		reset(ring, desc, pass.hops, record);
 	else if (status == KVR_ERR_LIMIT)
 		return refuse(ring, status,
 			      "a block is larger than its lane's slot_bytes");
@@ -205,6 +209,9 @@ static void note_times(struct kvr_pass *pass, uint32_t lane, uint32_t step,
 	pass->exposed_ns += ready_ns - asked_ns;
 	pass->taken[lane] = step + 1;
 	pass->steps++;
+	kvr_ring_left(pass->ring, ready_ns);
+	kvr_recorder_note(pass->ring->recorder, ready_ns, KVR_NOTE_TAKEN, lane,
+			  pass->tag, step);
 }
 
 /* ring->lock held. */
@@ -221,6 +228,7 @@ static enum kvr_status wait_block(struct kvr_pass *pass, uint32_t lane,
 		status = kvr_engine_take(ring->engine, lane, out);
 		if (status != KVR_ERR_AGAIN || !may_wait)
 			return status;
+		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, asked_ns);
 		if (kvr_clock_ns() >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
@@ -253,6 +261,12 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 	if (status == KVR_OK) {
 		fill_block(pass, lane, &taken, out);
 		note_times(pass, lane, taken.step, asked_ns, kvr_clock_ns());
+	} else if (status == KVR_ERR_AGAIN) {
+		/* Who asks again and again waits, too. */
+		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, asked_ns);
+	} else if (may_wait) {
+		kvr_ring_left(ring,
+			      ring->caller.wait ? kvr_clock_ns() : asked_ns);
 	}
 	pthread_mutex_unlock(&ring->lock);
 	return status;
@@ -286,8 +300,12 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 			    : KVR_ERR_STATE;
 	if (status == KVR_OK) {
 		struct kvr_step_times *times = &pass->times[lane][step];
+		uint64_t now_ns = kvr_clock_ns();
 
-		times->released_ns = kvr_clock_ns() - pass->begin_ns;
+		kvr_ring_left(ring, now_ns);
+		kvr_recorder_note(ring->recorder, now_ns, KVR_NOTE_RELEASED,
+				  lane, pass->tag, step);
+		times->released_ns = now_ns - pass->begin_ns;
 		pass->held_ns += times->released_ns - times->ready_ns;
 	}
 	pthread_mutex_unlock(&ring->lock);
@@ -309,6 +327,7 @@ static enum kvr_status finish(struct kvr_pass *pass)
 	/* It has released what was held. */
 	kvr_progress_kick(ring);
 	while (status == KVR_ERR_AGAIN) {
+		kvr_ring_waits(ring, KVR_WAIT_END, 0, 0);
 		if (kvr_clock_ns() >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
@@ -318,6 +337,9 @@ static enum kvr_status finish(struct kvr_pass *pass)
 	}
 	pass->open = false;
 	pass->end_ns = kvr_clock_ns();
+	kvr_ring_left(ring, pass->end_ns);
+	kvr_recorder_note(ring->recorder, pass->end_ns, KVR_NOTE_END, 0,
+			  pass->tag, (uint32_t)-status);
 	return status;
 }
 
@@ -351,6 +373,9 @@ enum kvr_status kvr_pass_cancel(struct kvr_pass *pass)
 		return KVR_ERR_FORKED;
 	pthread_mutex_lock(&ring->lock);
 	status = pass->open ? kvr_engine_cancel(ring->engine) : KVR_ERR_STATE;
+	if (status == KVR_OK)
+		kvr_recorder_note(ring->recorder, kvr_clock_ns(),
+				  KVR_NOTE_CANCEL, 0, pass->tag, 0);
 	pthread_mutex_unlock(&ring->lock);
 	if (status == KVR_OK)
 		kvr_progress_kick(ring);

@@ -99,18 +99,20 @@ static void feed_edge(struct kvr_ring *ring, enum kvr_side side,
 							    : KVR_CAUSE_CLOSED);
 }
 
-static void log_failure_once(struct kvr_ring *ring)
+/* True: just now. */
+static bool log_failure_once(struct kvr_ring *ring)
 {
 	struct kvr_failure failure;
 
 	if (ring->failure_logged ||
 	    kvr_engine_failure(ring->engine)->status == KVR_OK)
-		return;
+		return false;
 	ring->failure_logged = true;
 	kvr_failure_init(&failure);
 	kvr_ring_describe_failure(ring, &failure);
 	kvr_log(&ring->context->log, KVR_LOG_ERROR, "rank %u: %s", ring->rank,
 		failure.text);
+	return true;
 }
 
 static void drain(int event_fd)
@@ -150,7 +152,7 @@ bool kvr_progress_step(struct kvr_ring *ring)
 {
 	struct harvest harvest[2];
 	uint64_t now_ns;
-	bool busy;
+	bool busy, failed;
 
 	if (ring->shut)
 		return false;
@@ -167,8 +169,10 @@ bool kvr_progress_step(struct kvr_ring *ring)
 	feed_edge(ring, KVR_NEXT, &harvest[KVR_NEXT], now_ns);
 	busy |= harvest[KVR_PREV].count || harvest[KVR_NEXT].count;
 	busy |= kvr_engine_run(ring->engine, now_ns);
-	log_failure_once(ring);
+	failed = log_failure_once(ring);
 	pthread_mutex_unlock(&ring->lock);
+	if (failed)
+		kvr_ring_record_failure(ring);
 	return busy;
 }
 

@@ -76,6 +76,10 @@ static void wake(void *arg)
 	pthread_cond_broadcast(&ring->changed);
 	if (kvr_engine_failure(ring->engine)->status == KVR_OK)
 		return;
+	if (!ring->failed_ns) {
+		ring->failed_ns = kvr_clock_ns();
+		ring->caller_failed = ring->caller;
+	}
 	/* Also when it failed in a caller's call: the ABORT must go out. */
 	kvr_progress_kick(ring);
 	if (ring->computing)
@@ -88,6 +92,17 @@ const struct kvr_engine_actions kvr_ring_actions = {
 	.signal = post_signal,
 	.wake = wake,
 };
+
+void kvr_ring_waits(struct kvr_ring *ring, enum kvr_recording_wait wait,
+		    uint32_t lane, uint64_t now_ns)
+{
+	if (ring->caller.wait == wait)
+		return;
+	ring->caller = (struct kvr_caller){wait, lane,
+					   now_ns ? now_ns : kvr_clock_ns()};
+	kvr_recorder_note(ring->recorder, ring->caller.since_ns, KVR_NOTE_WAIT,
+			  lane, ring->pass.tag, wait);
+}
 
 /* -------------------------------------------------------------- failure */
 
@@ -296,6 +311,8 @@ void kvr_ring_destroy(struct kvr_ring *ring)
 	free(ring->slot_metadata);
 	free(ring->slots);
 	free(ring->engine_memory);
+	free(ring->recorder);
+	free(ring->record_path);
 	pthread_cond_destroy(&ring->changed);
 	pthread_mutex_destroy(&ring->lock);
 	free(ring);
@@ -321,6 +338,7 @@ static void say_bye(struct kvr_ring *ring)
 	uint64_t moved = movement(ring), since_ns = kvr_clock_ns();
 	enum kvr_status status = kvr_engine_bye(ring->engine);
 
+	kvr_ring_waits(ring, KVR_WAIT_CLOSE, 0, since_ns);
 	kvr_progress_kick(ring);
 	while (status == KVR_ERR_AGAIN && !kvr_engine_bye_sent(ring->engine)) {
 		kvr_progress_wait(ring, since_ns + patience_ns);

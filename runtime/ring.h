@@ -46,6 +46,13 @@ struct kvr_pass {
 	struct kvr_step_times *times[KVR_LANES_MAX]; /* n + 1 each */
 };
 
+/* What the caller does: for the recorder. */
+struct kvr_caller {
+	enum kvr_recording_wait wait;
+	uint32_t lane;
+	uint64_t since_ns; /* of the wait, or since the last call */
+};
+
 struct kvr_ring {
 	struct kvr_context *context;
 	struct kvr_ring_options options;
@@ -70,6 +77,10 @@ struct kvr_ring {
 	void *engine_memory;
 	struct kvr_engine *engine;
 	bool failure_logged;
+	struct kvr_recorder *recorder;
+	char *record_path; /* of failures; NULL: none wanted */
+	struct kvr_caller caller, caller_failed; /* now; at failed_ns */
+	uint64_t failed_ns;			 /* 0: it has not */
 	struct kvr_pass pass;
 	struct kvr_compute *computing; /* stopped by a failure; under lock */
 	uint64_t attention_tag; /* counts plans and runs alike on all ranks */
@@ -103,6 +114,21 @@ static inline void *kvr_ring_writable(const struct kvr_piece *piece)
 {
 	return (void *)(uintptr_t)piece->address;
 }
+
+/* The caller leaves a call, or (kvr_ring_waits) begins to wait in one. */
+static inline void kvr_ring_left(struct kvr_ring *ring, uint64_t now_ns)
+{
+	ring->caller.wait = KVR_WAIT_NONE;
+	ring->caller.since_ns = now_ns;
+}
+
+void kvr_ring_waits(struct kvr_ring *ring, enum kvr_recording_wait wait,
+		    uint32_t lane, uint64_t now_ns);
+
+enum kvr_status kvr_ring_open_recorder(struct kvr_ring *ring);
+
+/* To where KVRING_RECORDER says. Not under ring->lock. */
+void kvr_ring_record_failure(struct kvr_ring *ring);
 
 /* Text of the engine's failure for people. ring->lock held. */
 void kvr_ring_describe_failure(const struct kvr_ring *ring,

@@ -123,6 +123,7 @@ static void engine_config(const struct kvr_ring *ring,
 		.layout_id = o->layout_id,
 		.heartbeat_ns = (beat_ms ? beat_ms : 1) * KVR_NS_PER_MS,
 		.silence_ns = o->peer_timeout_ms * KVR_NS_PER_MS,
+		.recorder = ring->recorder,
 	};
 	memcpy(config->lane, o->lane, sizeof(config->lane));
 }
@@ -182,6 +183,8 @@ static enum kvr_status allocate(struct kvr_ring *ring)
 			return KVR_ERR_SYSTEM;
 		}
 	}
+	if (kvr_ring_open_recorder(ring) != KVR_OK)
+		return KVR_ERR_NO_MEMORY;
 	return allocate_lanes(ring);
 }
 
@@ -526,6 +529,7 @@ static enum kvr_status start(struct kvr_ring *ring)
 	status =
 		kvr_engine_init(ring->engine_memory, &config, &kvr_ring_actions,
 				ring, kvr_clock_ns(), &ring->engine);
+	kvr_ring_left(ring, kvr_clock_ns());
 	return status == KVR_OK ? kvr_progress_add(ring) : status;
 }
 

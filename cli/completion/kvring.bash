@@ -41,7 +41,7 @@ _kvring_run_program() {
 _kvring() {
 	local current=${COMP_WORDS[COMP_CWORD]}
 	local previous=${COMP_WORDS[COMP_CWORD - 1]} values
-	local commands="attention random run info doctor bench help"
+	local commands="attention random run explain info doctor bench help"
 
 	COMPREPLY=()
 	# Bash splits --option=value at the =.

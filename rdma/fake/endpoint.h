@@ -42,7 +42,8 @@ struct fake_endpoint {
 	struct kvr_fake_script script;
 	uint64_t serial; /* of this process; never reused */
 	uint64_t random;
-	uint64_t remote; /* the peer's serial; 0: not connecting */
+	uint32_t losable; /* sent of the type that the script loses */
+	uint64_t remote;  /* the peer's serial; 0: not connecting */
 	struct fake_endpoint *peer;
 	enum kvr_status refused;
 	bool linked;  /* had a peer */

@@ -41,6 +41,14 @@ struct kvr_fake_script {
 	/* Everything into and out of this rank takes `slow_factor` longer. */
 	uint32_t slow_rank; /* KVR_RANK_NONE: nobody */
 	uint32_t slow_factor;
+
+	/*
+	 * Of what lose_rank sends, the lose_from-th of this type (from 1) and
+	 * all that follow are lost on the way; to their sender they are SENT.
+	 */
+	uint32_t lose_rank; /* heeded where lose_from > 0 */
+	enum kvr_imm_type lose_type;
+	uint32_t lose_from;
 };
 
 /* NULL: back to no script. Copied. */

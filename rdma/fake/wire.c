@@ -163,19 +163,31 @@ uint8_t *fake_slot_address(struct fake_endpoint *endpoint, uint32_t lane,
 	       endpoint->lane_stride[lane] * slot;
 }
 
+static bool lose(struct fake_endpoint *from, const struct fake_item *item)
+{
+	const struct kvr_fake_script *script = &from->script;
+
+	if (script->lose_from == 0 || from->config.rank != script->lose_rank ||
+	    kvr_imm_decode(item->imm).type != script->lose_type)
+		return false;
+	return ++from->losable >= script->lose_from;
+}
+
 static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 {
 	struct fake_endpoint *to = from->peer;
 	struct kvr_gather gather = item->gather;
 
-	if (item->kind == FAKE_WRITE) {
+	if (item->kind == FAKE_WRITE)
+		from->sent[(from->sent_head + from->sent_count++) %
+			   fake_queue_depth(from)] = item->cookie;
+	if (lose(from, item))
+		return;
+	if (item->kind == FAKE_WRITE)
 		kvr_gather_copy(&gather,
 				fake_slot_address(to, item->lane, item->slot) +
 					item->offset,
 				item->bytes);
-		from->sent[(from->sent_head + from->sent_count++) %
-			   fake_queue_depth(from)] = item->cookie;
-	}
 	if (item->kind == FAKE_DESCRIBE) {
 		struct fake_described *place =
 			&to->described[item->lane * to->config.slots +

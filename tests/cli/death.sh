@@ -63,6 +63,8 @@ score=$(<"/proc/$command/oom_score_adj")
 kill -KILL "$(rank_pid $command 1)"
 wait_for_end
 others_lost 1
+grep -qE "^kvring: cause: rank 1 died: .* pass [0-9]+$" .err ||
+	die "no cause: $(cat .err)"
 ends 1 20 "^kvring: rank 1 was killed by SIGKILL"
 
 begin
@@ -70,6 +72,8 @@ sleep 0.5
 kill -STOP "$(rank_pid $command 2)"
 wait_for_end
 others_lost 2
+grep -qE "^kvring: cause: rank 2 is stopped or cut off: silent for [0-9.]+ s" \
+	.err || die "no cause: $(cat .err)"
 ends 1 20 "^kvring: rank 2 was stopped by SIGSTOP"
 
 # A death ends a step under way, here one of several seconds.

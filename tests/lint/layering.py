@@ -24,6 +24,8 @@ RULES = [  # where, what quoted includes it may name
     # what a kernel reaches of the processor's peak cannot be asked from outside
     (r"bench/(cpu|fma)_.*", [PUBLIC, r"bench/.*", r"compute/cpu/.*",
                              SEAM % "compute|registry|bf16"]),
+    # what one note costs drowns in a whole ring
+    (r"bench/recorder\.c", [SEAM % "recorder"]),
     # `kvring bench` is a command, and measures the transport by itself
     (r"bench/net/.*", [PUBLIC, r"bench/.*", r"cli/(command|parse)\.h",
                        SEAM % "transport|registry|settings|wire|log|clock"]),
