@@ -6,12 +6,13 @@
 # Needs root or sudo only when something is missing.
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build libjansson-dev libssl-dev libibverbs-dev
-	librdmacm-dev ibverbs-providers libpmix-dev)
-test=(g++ binutils git python3 libcmocka-dev spin clang clang-format clang-tidy
+build=(gcc libc6-dev cmake ninja-build python3 libjansson-dev libssl-dev
+	libibverbs-dev librdmacm-dev ibverbs-providers libpmix-dev)
+test=(g++ binutils git libcmocka-dev spin clang clang-format clang-tidy
 	cppcheck shellcheck openmpi-bin libopenmpi-dev munge slurm-wlm
 	qemu-system-x86 busybox-static kmod cpio iproute2 rdma-core
-	ibverbs-utils rdmacm-utils perftest valgrind)
+	ibverbs-utils rdmacm-utils perftest valgrind abigail-tools dpkg-dev
+	pkgconf groff-base mandoc)
 # The fuzzer's runtime, where it is not in clang itself.
 where_known=(libclang-rt-dev)
 

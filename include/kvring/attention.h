@@ -140,6 +140,7 @@ KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_plan_create(struct kvr_ring *ring, const struct kvr_plan_desc *desc,
 		struct kvr_plan **out);
 
+/* Destroys a plan, also after its ring was closed. NULL is ignored. */
 KVR_API void kvr_plan_destroy(struct kvr_plan *plan);
 
 /*

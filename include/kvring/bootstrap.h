@@ -128,7 +128,7 @@ KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_bootstrap_open(const struct kvr_bootstrap_options *options,
 		   struct kvr_bootstrap *out);
 
-/* Also of one that kvr_bootstrap_from_environment filled in, or the caller. */
+/* Ends it, also one that the caller or ..._from_environment filled in. */
 KVR_API void kvr_bootstrap_close(struct kvr_bootstrap *bootstrap);
 
 #ifdef __cplusplus

@@ -87,7 +87,7 @@ struct kvr_context_options {
 KVR_API void kvr_context_options_init(struct kvr_context_options *options);
 
 /*
- * options may be NULL. The caller owns *out and ends it with
+ * Opens a context; options may be NULL. The caller owns *out and ends it with
  * kvr_context_close, after closing every ring and memory of it.
  * Errors: INVALID, NO_MEMORY, SYSTEM.
  */
@@ -95,23 +95,23 @@ KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_context_open(const struct kvr_context_options *options,
 		 struct kvr_context **out);
 
+/* Closes a context, after its rings and memory. NULL is ignored. */
 KVR_API void kvr_context_close(struct kvr_context *context);
 
 /* -------------------------------------------------------------- memory */
 struct kvr_memory;
 
 /*
- * Makes bytes at address usable as the source of blocks. The memory stays
- * the caller's, must outlive the registration, and is never written by the
- * library. Registration is explicit and may be slow: do it once. An empty block
- * has no segments and needs no memory: bytes must not be 0. Errors: INVALID,
- * NO_MEMORY, FORKED.
+ * Makes bytes at address usable as the source of blocks. The memory stays the
+ * caller's, must outlive the registration, and is never written by the library.
+ * Registration may be slow: do it once. An empty block has no segments and
+ * needs no memory: bytes must not be 0. Errors: INVALID, NO_MEMORY, FORKED.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_memory_register(struct kvr_context *context, void *address, size_t bytes,
 		    struct kvr_memory **out);
 
-/* No pass may be open that sends from it. NULL is ignored. */
+/* Ends it; no pass may be open that sends from it. NULL is ignored. */
 KVR_API void kvr_memory_deregister(struct kvr_memory *memory);
 
 /* ----------------------------------------------------------- bootstrap */
@@ -218,15 +218,15 @@ kvr_ring_reopen(struct kvr_ring **ring, const struct kvr_bootstrap *bootstrap);
 /* Tells every rank to give up: their waits return KVR_ERR_ABORTED. */
 KVR_API void kvr_ring_abort(struct kvr_ring *ring);
 
+/* This process's place in the ring, and n. */
 KVR_API uint32_t kvr_ring_rank(const struct kvr_ring *ring);
 KVR_API uint32_t kvr_ring_size(const struct kvr_ring *ring);
 
 /*
  * One round of progress with KVR_PROGRESS_CALLER: never blocks. The calls of a
- * pass and kvr_attention_run make progress, too. The longest
- * gap between calls must stay below peer_timeout_ms. KVR_ERR_AGAIN: nothing
- * happened. Errors: AGAIN, STATE (the library's thread does it), FORKED, and
- * what the ring failed with.
+ * pass and kvr_attention_run make progress, too. The longest gap between calls
+ * must stay below peer_timeout_ms. Errors: AGAIN (nothing happened), STATE (the
+ * library's thread does it), FORKED, and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status kvr_ring_progress(struct kvr_ring *ring);
 
@@ -250,6 +250,7 @@ struct kvr_failure {
 };
 
 KVR_API void kvr_failure_init(struct kvr_failure *failure);
+/* Tells why the ring failed, at any time. Errors: INVALID, FORKED. */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_ring_get_failure(struct kvr_ring *ring, struct kvr_failure *out);
 
@@ -269,6 +270,7 @@ struct kvr_ring_stats {
 };
 
 KVR_API void kvr_ring_stats_init(struct kvr_ring_stats *stats);
+/* Counts since the ring was opened or reopened. Errors: INVALID, FORKED. */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_ring_get_stats(struct kvr_ring *ring, struct kvr_ring_stats *out);
 
@@ -329,9 +331,8 @@ KVR_API void kvr_block_init(struct kvr_block *block);
 /*
  * The next block of a lane, in order of steps, complete. Step 0 is the local
  * block, in the caller's own memory (data is its only segment; NULL when it has
- * several or none). The block may
- * be read until it is released; up to `slots` blocks may be held at once, but
- * each held slot is one that prev cannot fill.
+ * several or none). The block may be read until it is released; up to `slots`
+ * blocks may be held at once, but each held slot is one that prev cannot fill.
  * Waits up to wait_timeout_ms.
  * Errors: END after the last, CANCELLED, TIMEOUT, INVALID, FORKED, STATE
  * (more blocks held than slots), and what the ring failed with.
@@ -383,6 +384,7 @@ struct kvr_pass_stats {
 };
 
 KVR_API void kvr_pass_stats_init(struct kvr_pass_stats *stats);
+/* Times of the pass so far, or of all of it. Errors: INVALID, FORKED. */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_get_stats(const struct kvr_pass *pass, struct kvr_pass_stats *out);
 
@@ -396,7 +398,7 @@ struct kvr_step_stats {
 
 KVR_API void kvr_step_stats_init(struct kvr_step_stats *stats);
 
-/* Errors: INVALID when that step was not taken. */
+/* The times of one step. Errors: INVALID (it was not taken), FORKED. */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_get_step(const struct kvr_pass *pass, uint32_t lane, uint32_t step,
 		  struct kvr_step_stats *out);
