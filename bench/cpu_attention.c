@@ -3,12 +3,14 @@
  * How much of the processor's arithmetic does attention use?
  *
  *	cpu_attention [--tokens N] [--heads H] [--threads T] [--pairs P]
- *		      [--kernel NAME]
+ *		      [--kernel NAME] [--page-tokens N]
  *
  * Each pair measures the processor's peak, multiply-adds between registers on
  * the same number of threads with the same instruction set, and right after
- * it one attention (begin, step, finish; the keys are packed before). Counted
- * are 4 * head_dim operations for each query and key that see each other.
+ * it one attention (begin, step, finish; the keys are packed before; with
+ * --page-tokens in pages, which lie in memory from the last to the first).
+ * Counted are 4 * head_dim operations for each query and key that see each
+ *other.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -26,7 +28,7 @@
 #define THREADS_MAX 256
 
 struct options {
-	size_t tokens, pairs;
+	size_t tokens, pairs, page_tokens; /* 0: no pages */
 	uint32_t heads, threads;
 	const char *kernel;
 };
@@ -84,6 +86,9 @@ struct attention {
 	struct kvr_tensor q, k, v, out;
 	float *lse;
 	void *block;
+	struct kvr_range *pages; /* NULL: one range */
+	const void **page;
+	size_t page_count;
 };
 
 static void *memory(size_t bytes)
@@ -118,6 +123,35 @@ static struct kvr_ranges ranges(const struct attention *a)
 	return (struct kvr_ranges){&a->range, 1};
 }
 
+static void open_pages(struct attention *a, size_t most)
+{
+	const struct kvr_range one = {.length = most};
+	size_t bytes =
+		a->ops->block_bytes(&a->shape, (struct kvr_ranges){&one, 1});
+	size_t count = (a->range.length + most - 1) / most;
+
+	free(a->block);
+	a->block = memory(count * bytes);
+	a->pages = memory(count * sizeof(*a->pages));
+	a->page = memory(count * sizeof(*a->page));
+	a->page_count = count;
+	for (size_t i = 0; i < count; i++) {
+		size_t at = i * most, left = a->range.length - at;
+		size_t row = a->k.token_stride * kvr_dtype_bytes(a->k.dtype);
+		char *page = (char *)a->block + (count - 1 - i) * bytes;
+		struct kvr_tensor k = a->k, v = a->v;
+
+		k.tokens = v.tokens = left < most ? left : most;
+		k.data = (char *)a->k.data + at * row;
+		v.data = (char *)a->v.data + at * row;
+		a->pages[i] = (struct kvr_range){0, at, k.tokens};
+		a->page[i] = page;
+		a->ops->append(&a->shape, 0, &k, &v, page);
+	}
+	if (a->ops->reserve(a->compute, count))
+		report_die("out of memory");
+}
+
 static void attention_open(struct attention *a, const struct options *o)
 {
 	uint32_t dim = a->shape.head_dim;
@@ -132,11 +166,15 @@ static void attention_open(struct attention *a, const struct options *o)
 	if (a->ops->open(&a->shape, ranges(a), o->threads, &a->compute))
 		report_die("cannot open the kernel");
 	a->ops->pack(a->compute, ranges(a), &a->k, &a->v, a->block);
+	if (o->page_tokens)
+		open_pages(a, o->page_tokens);
 }
 
 static void attention_close(struct attention *a)
 {
 	a->ops->close(a->compute);
+	free(a->page);
+	free(a->pages);
 	free(a->block);
 	free(a->lse);
 	free(a->out.data);
@@ -158,7 +196,12 @@ static double measure_attention(const struct attention *a)
 	double begun = report_seconds(), flop;
 
 	a->ops->begin(a->compute, &a->q);
-	a->ops->step(a->compute, ranges(a), a->block);
+	if (a->pages)
+		a->ops->step_pages(a->compute,
+				   (struct kvr_ranges){a->pages, a->page_count},
+				   a->page);
+	else
+		a->ops->step(a->compute, ranges(a), a->block);
 	a->ops->finish(a->compute, &a->out, a->lse, a->range.length);
 	begun = report_seconds() - begun;
 	flop = 4.0 * a->shape.head_dim * a->shape.q_heads * visible_pairs(a);
@@ -228,6 +271,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{"threads", required_argument, NULL, 't'},
 		{"pairs", required_argument, NULL, 'p'},
 		{"kernel", required_argument, NULL, 'k'},
+		{"page-tokens", required_argument, NULL, 'g'},
 		{0},
 	};
 	int c;
@@ -241,6 +285,8 @@ static void parse(int argc, char **argv, struct options *o)
 			o->threads = (uint32_t)number(optarg, THREADS_MAX);
 		else if (c == 'p')
 			o->pairs = number(optarg, PAIRS_MAX);
+		else if (c == 'g')
+			o->page_tokens = number(optarg, 1 << 24);
 		else if (c == 'k')
 			o->kernel = optarg;
 		else
@@ -260,6 +306,8 @@ int main(int argc, char **argv)
 	printf("tokens %zu x %zu, heads %u, threads %u, %zu pairs; "
 	       "median (min..max)\n",
 	       o.tokens, o.tokens, o.heads, o.threads, o.pairs);
+	if (o.page_tokens)
+		printf("keys in pages of %zu tokens\n", o.page_tokens);
 	if (kvr_cpu_pool_open(o.threads, &pool))
 		report_die("cannot start the threads");
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {

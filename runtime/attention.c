@@ -56,6 +56,8 @@ enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 		return KVR_ERR_INVALID;
 	if (kvr_context_forked(plan->ring->context))
 		return KVR_ERR_FORKED;
+	if (plan->page)
+		return KVR_ERR_STATE;
 	status = check_kv(plan, k, v);
 	if (status != KVR_OK)
 		return status;
@@ -68,18 +70,14 @@ enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 
 static enum kvr_status begin(struct kvr_plan *plan)
 {
-	struct kvr_segment segment = {
-		.memory = plan->memory,
-		.bytes = plan->block_bytes,
-	};
 	struct kvr_pass_desc desc;
 	enum kvr_status status;
 
 	kvr_pass_desc_init(&desc);
 	desc.tag = plan->ring->attention_tag + 1;
 	desc.hops = plan->hops;
-	desc.lane[0].segments = &segment;
-	desc.lane[0].segment_count = plan->block ? 1 : 0;
+	desc.lane[0].segments = plan->segments;
+	desc.lane[0].segment_count = plan->segment_count;
 	status = kvr_pass_begin(plan->ring, &desc, &plan->pass);
 	/* A refused call has no effect, or the ranks would count apart. */
 	if (status == KVR_OK)
@@ -95,6 +93,16 @@ static bool right_size(const struct kvr_plan *plan,
 	       plan->ops->block_bytes(&plan->shape, plan->kv[block->origin]);
 }
 
+static void step(struct kvr_plan *plan, const struct kvr_block *block)
+{
+	const struct kvr_ranges kv = plan->kv[block->origin];
+
+	if (block->step == 0 && plan->page)
+		plan->ops->step_pages(plan->compute, kv, plan->page);
+	else
+		plan->ops->step(plan->compute, kv, block->data);
+}
+
 /* Steps in the order of the ring: what makes two runs agree bit for bit. */
 static enum kvr_status steps(struct kvr_plan *plan)
 {
@@ -105,8 +113,7 @@ static enum kvr_status steps(struct kvr_plan *plan)
 	while ((status = kvr_pass_next(plan->pass, 0, &block)) == KVR_OK) {
 		if (!right_size(plan, &block))
 			return KVR_ERR_PROTOCOL;
-		plan->ops->step(plan->compute, plan->kv[block.origin],
-				block.data);
+		step(plan, &block);
 		status = kvr_pass_release(plan->pass, 0, block.step);
 		if (status != KVR_OK)
 			return status;
@@ -141,6 +148,33 @@ static enum kvr_status pass(struct kvr_plan *plan)
 	return status != KVR_OK ? status : ended;
 }
 
+enum kvr_status kvr_plan_check_run(const struct kvr_plan *plan,
+				   const struct kvr_tensor *q,
+				   const struct kvr_tensor *out,
+				   const float *lse, size_t lse_head_stride)
+{
+	enum kvr_status status = check_q(plan, q, out);
+
+	if (status != KVR_OK)
+		return status;
+	if (lse && lse_head_stride < plan->q_tokens)
+		return refuse(plan, "lse_head_stride is below the q tokens");
+	return KVR_OK;
+}
+
+enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
+			     const struct kvr_tensor *out, float *lse,
+			     size_t lse_head_stride)
+{
+	enum kvr_status status;
+
+	plan->ops->begin(plan->compute, q);
+	status = pass(plan);
+	if (status == KVR_OK)
+		plan->ops->finish(plan->compute, out, lse, lse_head_stride);
+	return status;
+}
+
 enum kvr_status kvr_attention_run(struct kvr_plan *plan,
 				  const struct kvr_tensor *q,
 				  const struct kvr_tensor *k,
@@ -154,20 +188,14 @@ enum kvr_status kvr_attention_run(struct kvr_plan *plan,
 		return KVR_ERR_INVALID;
 	if (kvr_context_forked(plan->ring->context))
 		return KVR_ERR_FORKED;
-	status = check_q(plan, q, out);
+	status = kvr_plan_check_run(plan, q, out, lse, lse_head_stride);
 	if (status != KVR_OK)
 		return status;
-	if (lse && lse_head_stride < plan->q_tokens)
-		return refuse(plan, "lse_head_stride is below the q tokens");
 	if (k)
 		status = kvr_attention_pack(plan, k, v);
 	else if (!plan->packed)
 		return KVR_ERR_STATE;
 	if (status != KVR_OK)
 		return status;
-	plan->ops->begin(plan->compute, q);
-	status = pass(plan);
-	if (status == KVR_OK)
-		plan->ops->finish(plan->compute, out, lse, lse_head_stride);
-	return status;
+	return kvr_plan_run(plan, q, out, lse, lse_head_stride);
 }

@@ -13,8 +13,10 @@
  * Numerics: fp32 accumulation; the fp32 partials (running maximum, running
  * sum, unnormalised output) live in the object from begin to finish and are
  * merged in the order of the step calls. The result of a row depends on the
- * shape, ranges and order of steps alone: not on the number of threads, not
- * on time.
+ * shape, its position, the ranges of keys and the order of steps alone: not on
+ * the rows beside it, the number of threads or time. Neighbouring ranges whose
+ * positions go on count as one where the first has a multiple of 16 tokens: a
+ * page of a cache costs nothing, and changes no bit.
  */
 #ifndef KVR_RUNTIME_COMPUTE_H
 #define KVR_RUNTIME_COMPUTE_H
@@ -24,6 +26,9 @@
 #include <stdint.h>
 
 #include "kvring/attention.h"
+
+#define KVR_BLOCK_ALIGN 64
+#define KVR_BLOCK_BYTES_MOST (SIZE_MAX / KVR_BLOCK_ALIGN * KVR_BLOCK_ALIGN)
 
 struct kvr_compute_shape {
 	uint32_t q_heads, kv_heads;
@@ -57,7 +62,11 @@ struct kvr_compute_ops {
 	/* KVR_OK when this processor can run it; reason as in transport.h. */
 	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
 
-	/* Bytes of a packed block: a multiple of 64; 0 for no tokens. */
+	/*
+	 * Bytes of a packed block: a multiple of 64; 0 for no tokens;
+	 * KVR_BLOCK_BYTES_MOST or nearly where no memory holds it. A block of
+	 * several ranges is theirs, one after the other.
+	 */
 	size_t (*block_bytes)(const struct kvr_compute_shape *shape,
 			      struct kvr_ranges kv);
 
@@ -75,12 +84,34 @@ struct kvr_compute_ops {
 		     const struct kvr_tensor *k, const struct kvr_tensor *v,
 		     void *block);
 
+	/*
+	 * k, v rows -> behind the `held` tokens of a page, which is the block
+	 * of one range of theirs and is made that of one range of all. It has
+	 * room for that.
+	 */
+	void (*append)(const struct kvr_compute_shape *shape, size_t held,
+		       const struct kvr_tensor *k, const struct kvr_tensor *v,
+		       void *page);
+
+	/*
+	 * Room for blocks of so many ranges; open makes some for 64. Not
+	 * between begin and finish. Errors: NO_MEMORY.
+	 */
+	enum kvr_status (*reserve)(struct kvr_compute *compute, size_t ranges);
+
 	/* Partials to "nothing seen". q is borrowed until finish. */
 	void (*begin)(struct kvr_compute *compute, const struct kvr_tensor *q);
 
 	/* Adds a block. It is not read after the call returns. */
 	void (*step)(struct kvr_compute *compute, struct kvr_ranges kv,
 		     const void *block);
+
+	/*
+	 * The same for a block whose ranges are where they are: that of
+	 * kv.range[i] at page[i], aligned to 64 bytes.
+	 */
+	void (*step_pages)(struct kvr_compute *compute, struct kvr_ranges kv,
+			   const void *const *page);
 
 	/*
 	 * From any thread, between open and close: the step under way and

@@ -6,76 +6,9 @@
 #include "runtime/progress.h"
 #include "runtime/tensor.h"
 
-#define BLOCK_ALIGN 4096
-
 void kvr_plan_desc_init(struct kvr_plan_desc *desc)
 {
 	*desc = (struct kvr_plan_desc){.size = sizeof(*desc), .threads = 1};
-}
-
-enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
-					  uint64_t tokens, size_t ranges,
-					  size_t *out)
-{
-	const struct kvr_range all = {.length = tokens};
-	const struct kvr_range one = {.length = 1};
-	const struct kvr_compute_ops *ops;
-	struct kvr_compute_shape shape;
-	enum kvr_status status;
-	size_t bytes, lists, more;
-
-	if (!desc || !out)
-		return KVR_ERR_INVALID;
-	if (desc->size != sizeof(*desc))
-		return KVR_ERR_INVALID;
-	status = kvr_shape_from_desc(desc, &shape);
-	if (status != KVR_OK)
-		return status;
-	status = kvr_registry_find_compute(desc->kernel, &ops);
-	if (status != KVR_OK)
-		return status;
-	/* Each further range costs at most the padding of one token. */
-	bytes = tokens ? ops->block_bytes(&shape, (struct kvr_ranges){&all, 1})
-		       : 0;
-	if (ranges > 1 &&
-	    (__builtin_mul_overflow(
-		     ranges - 1,
-		     ops->block_bytes(&shape, (struct kvr_ranges){&one, 1}),
-		     &more) ||
-	     __builtin_add_overflow(bytes, more, &bytes)))
-		return KVR_ERR_LIMIT;
-	/* The range list itself travels through the same slots. */
-	if (__builtin_mul_overflow(ranges, sizeof(struct kvr_range), &lists) ||
-	    bytes == SIZE_MAX)
-		return KVR_ERR_LIMIT;
-	*out = bytes > lists ? bytes : lists;
-	return KVR_OK;
-}
-
-/* -------------------------------------------------------------- create */
-
-static enum kvr_status allocate_block(struct kvr_plan *plan)
-{
-	struct kvr_ranges local = plan->kv[plan->ring->rank];
-	size_t limit = plan->ring->options.lane[0].slot_bytes;
-
-	plan->block_bytes = plan->ops->block_bytes(&plan->shape, local);
-	if (plan->block_bytes > limit) {
-		kvr_log(&plan->ring->context->log, KVR_LOG_ERROR,
-			"plan: the local block has %zu bytes, slot_bytes is "
-			"%zu; open the ring with kvr_attention_block_bytes",
-			plan->block_bytes, limit);
-		return KVR_ERR_LIMIT;
-	}
-	if (!plan->block_bytes)
-		return KVR_OK;
-	plan->block = aligned_alloc(BLOCK_ALIGN,
-				    (plan->block_bytes + BLOCK_ALIGN - 1) /
-					    BLOCK_ALIGN * BLOCK_ALIGN);
-	if (!plan->block)
-		return KVR_ERR_NO_MEMORY;
-	return kvr_memory_register(plan->ring->context, plan->block,
-				   plan->block_bytes, &plan->memory);
 }
 
 static enum kvr_status resolve(struct kvr_plan *plan,
@@ -84,12 +17,13 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 {
 	const struct kvr_log *log = &plan->ring->context->log;
 
-	if (desc->size != sizeof(*desc) ||
+	if (desc->size != sizeof(*desc) || desc->paged > 1 ||
 	    kvr_shape_from_desc(desc, &plan->shape) != KVR_OK) {
 		kvr_log(log, KVR_LOG_ERROR,
 			"plan: the description is wrong; kv_heads must divide "
 			"q_heads, head_dim and value_dim be 1 to %d, softcap "
-			"not be negative, a window not reach below -1",
+			"not be negative, a window not reach below -1, "
+			"paged be 0 or 1",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
 	}
@@ -99,6 +33,17 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 		return KVR_ERR_INVALID;
 	}
 	return KVR_OK;
+}
+
+/* Of any rank's block. */
+static size_t most_ranges(const struct kvr_plan *plan)
+{
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < plan->n; i++)
+		if (plan->kv[i].count > most)
+			most = plan->kv[i].count;
+	return most;
 }
 
 static void progress(void *arg)
@@ -131,7 +76,7 @@ static enum kvr_status fill(struct kvr_plan *plan,
 		status = kvr_plan_agree_hops(plan, q);
 	if (status != KVR_OK)
 		return status;
-	status = allocate_block(plan);
+	status = kvr_plan_make_block(plan, desc->paged);
 	if (status != KVR_OK)
 		return status;
 	status = plan->ops->open(&plan->shape, q,
@@ -142,6 +87,8 @@ static enum kvr_status fill(struct kvr_plan *plan,
 			"plan: kernel %s cannot be opened with %u threads: %s",
 			plan->ops->name, desc->threads,
 			kvr_status_text(status));
+	if (status == KVR_OK)
+		status = plan->ops->reserve(plan->compute, most_ranges(plan));
 	/* A step may take longer than a peer waits for a heartbeat. */
 	if (status == KVR_OK &&
 	    plan->ring->context->progress == KVR_PROGRESS_CALLER)
@@ -162,8 +109,7 @@ static void release(struct kvr_plan *plan)
 {
 	if (plan->compute)
 		plan->ops->close(plan->compute);
-	kvr_memory_deregister(plan->memory);
-	free(plan->block);
+	kvr_plan_free_block(plan);
 	free_ranges(plan);
 	free(plan);
 }

@@ -25,12 +25,37 @@ struct kvr_plan {
 	struct kvr_ranges *kv;	    /* of each rank; ranges owned */
 	uint32_t hops;		    /* of every block, on every rank */
 
-	void *block; /* the local block, packed; NULL when empty */
+	/* Where the local block is sent from: one segment, or its pages. */
+	struct kvr_segment *segments; /* room for one and each range */
+	size_t segment_count;
 	size_t block_bytes;
+	void *block;		   /* packed; NULL when empty or paged */
 	struct kvr_memory *memory; /* block, registered */
 	bool packed;
+	const void **page;     /* of each range; NULL unless paged */
 	struct kvr_pass *pass; /* of the newest run */
 };
+
+/* The local block's segments, and the block unless paged. */
+enum kvr_status kvr_plan_make_block(struct kvr_plan *plan, bool paged);
+void kvr_plan_free_block(struct kvr_plan *plan);
+
+/* Shape and kernel of desc, whose ranges are ignored. */
+enum kvr_status kvr_plan_find_kernel(const struct kvr_plan_desc *desc,
+				     struct kvr_compute_shape *shape,
+				     const struct kvr_compute_ops **ops);
+
+/*
+ * What the two ways to run share: the block is in segments. Errors: as
+ * kvr_attention_run.
+ */
+enum kvr_status kvr_plan_check_run(const struct kvr_plan *plan,
+				   const struct kvr_tensor *q,
+				   const struct kvr_tensor *out,
+				   const float *lse, size_t lse_head_stride);
+enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
+			     const struct kvr_tensor *out, float *lse,
+			     size_t lse_head_stride);
 
 /*
  * The pass in which range lists travel: fills plan->kv. Errors: NO_MEMORY,

@@ -150,16 +150,9 @@ void kvr_cpu_begin(struct kvr_compute *compute, const struct kvr_tensor *q)
 
 /* ---------------------------------------------------------------- step */
 
-struct step {
-	struct kvr_cpu *cpu;
-	struct kvr_ranges kv;
-	const void *block;
-};
-
 static void step_work(void *arg, uint32_t thread)
 {
-	const struct step *s = arg;
-	struct kvr_cpu *cpu = s->cpu;
+	struct kvr_cpu *cpu = arg;
 	size_t i;
 
 	/* Relaxed: it carries nothing but itself. */
@@ -168,8 +161,8 @@ static void step_work(void *arg, uint32_t thread)
 		/* The last first: under a causal mask they see most. */
 		size_t item = cpu->items - 1 - i % cpu->items;
 
-		kvr_cpu_step_item(cpu, thread, &cpu->item[item], i / cpu->items,
-				  s->kv, s->block);
+		kvr_cpu_step_item(cpu, thread, &cpu->item[item],
+				  i / cpu->items);
 		if (thread == 0 && cpu->pulse)
 			cpu->pulse(cpu->pulse_arg);
 	}
@@ -179,9 +172,18 @@ void kvr_cpu_step(struct kvr_compute *compute, struct kvr_ranges kv,
 		  const void *block)
 {
 	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
-	struct step s = {.cpu = cpu, .kv = kv, .block = block};
 
-	run(cpu, step_work, &s);
+	kvr_cpu_runs_fill(&cpu->runs, &cpu->shape, kv, block, NULL);
+	run(cpu, step_work, cpu);
+}
+
+void kvr_cpu_step_pages(struct kvr_compute *compute, struct kvr_ranges kv,
+			const void *const *page)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+
+	kvr_cpu_runs_fill(&cpu->runs, &cpu->shape, kv, NULL, page);
+	run(cpu, step_work, cpu);
 }
 
 void kvr_cpu_stop(struct kvr_compute *compute)

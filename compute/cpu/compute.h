@@ -17,6 +17,9 @@ void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 void kvr_cpu_begin(struct kvr_compute *compute, const struct kvr_tensor *q);
 void kvr_cpu_step(struct kvr_compute *compute, struct kvr_ranges kv,
 		  const void *block);
+void kvr_cpu_step_pages(struct kvr_compute *compute, struct kvr_ranges kv,
+			const void *const *page);
+enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges);
 void kvr_cpu_stop(struct kvr_compute *compute);
 void kvr_cpu_set_pulse(struct kvr_compute *compute, void (*pulse)(void *arg),
 		       void *arg);

@@ -3,9 +3,6 @@
 
 #include "compute/cpu/layout.h"
 
-#define BLOCK_ALIGN 64
-#define BYTES_MOST (SIZE_MAX / BLOCK_ALIGN * BLOCK_ALIGN)
-
 size_t kvr_cpu_panels(uint64_t tokens)
 {
 	return (size_t)(tokens / KVR_CPU_PANEL + (tokens % KVR_CPU_PANEL != 0));
@@ -41,9 +38,10 @@ size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
 
 	if (__builtin_mul_overflow(panel, shape->kv_heads, &bytes) ||
 	    __builtin_mul_overflow(bytes, kvr_cpu_panels(tokens), &bytes) ||
-	    bytes > BYTES_MOST)
-		return BYTES_MOST;
-	return (bytes + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+	    bytes > KVR_BLOCK_BYTES_MOST)
+		return KVR_BLOCK_BYTES_MOST;
+	return (bytes + KVR_BLOCK_ALIGN - 1) / KVR_BLOCK_ALIGN *
+	       KVR_BLOCK_ALIGN;
 }
 
 size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
@@ -56,7 +54,7 @@ size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
 			    bytes,
 			    kvr_cpu_range_bytes(shape, kv.range[i].length),
 			    &bytes))
-			return BYTES_MOST;
+			return KVR_BLOCK_BYTES_MOST;
 	return bytes;
 }
 
@@ -102,18 +100,75 @@ static void pack_values(const struct kvr_tensor *v, size_t head, size_t token,
 	}
 }
 
+/* The rows become those of the panel's tokens from `first`. */
+static void pack_rows(const struct kvr_compute_shape *shape,
+		      const struct kvr_tensor *k, const struct kvr_tensor *v,
+		      size_t kv_head, size_t token, size_t count, size_t first,
+		      char *panel)
+{
+	size_t size = kvr_dtype_bytes(shape->dtype);
+	char *values = panel + shape->head_dim * KVR_CPU_PANEL * size;
+
+	if (size == 2)
+		pack_keys(k, kv_head, token, count, panel + first * 2, 2);
+	else
+		pack_keys(k, kv_head, token, count, panel + first * 4, 4);
+	pack_values(v, kv_head, token, count,
+		    values + first * KVR_CPU_PANEL * size, size);
+}
+
 void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
 			const struct kvr_tensor *k, const struct kvr_tensor *v,
 			size_t kv_head, size_t token, size_t count, void *panel)
 {
-	size_t size = kvr_dtype_bytes(shape->dtype);
-	char *values = (char *)panel + shape->head_dim * KVR_CPU_PANEL * size;
-
 	if (count < KVR_CPU_PANEL || shape->value_dim % KVR_CPU_PANEL)
-		memset(panel, 0, kvr_cpu_panel_elements(shape) * size);
-	if (size == 2)
-		pack_keys(k, kv_head, token, count, panel, 2);
-	else
-		pack_keys(k, kv_head, token, count, panel, 4);
-	pack_values(v, kv_head, token, count, values, size);
+		memset(panel, 0,
+		       kvr_cpu_panel_elements(shape) *
+			       kvr_dtype_bytes(shape->dtype));
+	pack_rows(shape, k, v, kv_head, token, count, 0, panel);
+}
+
+/* -------------------------------------------------------------- append */
+
+/* Of a head whose panels begin at `panels`; `held` tokens are in them. */
+static void append_head(const struct kvr_compute_shape *shape, size_t held,
+			const struct kvr_tensor *k, const struct kvr_tensor *v,
+			size_t head, char *panels, size_t bytes)
+{
+	size_t first = held % KVR_CPU_PANEL, count;
+
+	panels += held / KVR_CPU_PANEL * bytes;
+	for (size_t token = 0; token < k->tokens; token += count) {
+		count = KVR_CPU_PANEL - first;
+		if (count > k->tokens - token)
+			count = k->tokens - token;
+		if (first)
+			pack_rows(shape, k, v, head, token, count, first,
+				  panels);
+		else
+			kvr_cpu_pack_panel(shape, k, v, head, token, count,
+					   panels);
+		first = 0;
+		panels += bytes;
+	}
+}
+
+void kvr_cpu_append(const struct kvr_compute_shape *shape, size_t held,
+		    const struct kvr_tensor *k, const struct kvr_tensor *v,
+		    void *page)
+{
+	size_t bytes =
+		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
+	size_t old = kvr_cpu_panels(held) * bytes;
+	size_t now = kvr_cpu_panels(held + k->tokens) * bytes;
+	size_t used = now * shape->kv_heads;
+	char *at = page;
+
+	/* The last first: each moves up, into what those behind it left. */
+	for (size_t head = shape->kv_heads; head-- > 0;) {
+		memmove(at + head * now, at + head * old, old);
+		append_head(shape, held, k, v, head, at + head * now, bytes);
+	}
+	memset(at + used, 0,
+	       kvr_cpu_range_bytes(shape, held + k->tokens) - used);
 }

@@ -44,13 +44,21 @@ size_t kvr_cpu_groups(uint32_t value_dim);
 size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape);
 size_t kvr_cpu_head_panels(struct kvr_ranges kv);
 
-/* SIZE_MAX / 64 * 64 where they exceed the address space. */
+/* KVR_BLOCK_BYTES_MOST where they exceed the address space. */
 size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
 			   uint64_t tokens);
 
 /* See kvr_compute_ops; likewise. */
 size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
 			   struct kvr_ranges kv);
+
+/*
+ * Puts rows of k and v behind the first `held` tokens of a range; see
+ * kvr_compute_ops.
+ */
+void kvr_cpu_append(const struct kvr_compute_shape *shape, size_t held,
+		    const struct kvr_tensor *k, const struct kvr_tensor *v,
+		    void *page);
 
 /* One panel of kv_head: the `count` <= 16 rows of k and v from `token`. */
 void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,

@@ -11,6 +11,9 @@
 /* Items per thread and kv head that keep the threads evenly busy. */
 #define ITEMS_PER_THREAD 8
 
+/* Of a block, without kvr_compute_ops' reserve. */
+#define RANGES_LEAST 64
+
 static size_t round_up(size_t value, size_t to)
 {
 	return (value + to - 1) / to * to;
@@ -35,8 +38,6 @@ static size_t q_floats(const struct kvr_cpu *cpu)
 
 static size_t kv_floats(const struct kvr_cpu *cpu)
 {
-	if (cpu->shape.dtype == KVR_F32)
-		return 0;
 	return KVR_CPU_KEYS / KVR_CPU_PANEL *
 	       kvr_cpu_panel_elements(&cpu->shape);
 }
@@ -219,9 +220,14 @@ enum kvr_status kvr_cpu_open(const struct kvr_compute_ops *ops,
 	status = make_scratch(cpu);
 	if (status != KVR_OK)
 		goto err_items;
+	status = kvr_cpu_runs_reserve(&cpu->runs, RANGES_LEAST);
+	if (status != KVR_OK)
+		goto err_scratch;
 	*out = &cpu->base;
 	return KVR_OK;
 
+err_scratch:
+	free(cpu->scratch);
 err_items:
 	free(cpu->item);
 err_partials:
@@ -235,6 +241,13 @@ err_free:
 	return status;
 }
 
+enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges)
+{
+	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
+
+	return kvr_cpu_runs_reserve(&cpu->runs, ranges);
+}
+
 void kvr_cpu_close(struct kvr_compute *compute)
 {
 	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
@@ -242,6 +255,7 @@ void kvr_cpu_close(struct kvr_compute *compute)
 	if (!cpu)
 		return;
 	kvr_cpu_pool_close(cpu->pool);
+	kvr_cpu_runs_fini(&cpu->runs);
 	free(cpu->scratch);
 	free(cpu->item);
 	free_partials(cpu);

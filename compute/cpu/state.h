@@ -8,6 +8,7 @@
 
 #include "compute/cpu/compute.h"
 #include "compute/cpu/pool.h"
+#include "compute/cpu/runs.h"
 
 /* Tiles of an item: what one conversion of bf16 keys to f32 is shared by. */
 #define KVR_CPU_ITEM_TILES 16
@@ -31,7 +32,7 @@ struct kvr_cpu_item {
 /* One thread's own. */
 struct kvr_cpu_scratch {
 	float *q;      /* [tile][dim][rows] */
-	float *kv;     /* panels of one tile of keys, widened */
+	float *kv;     /* panels of one tile of keys, widened or gathered */
 	float *scores; /* see struct kvr_cpu_tile */
 };
 
@@ -55,8 +56,9 @@ struct kvr_cpu {
 
 	/* The call under way. */
 	struct kvr_tensor q;
-	_Atomic size_t next; /* work handed out */
-	atomic_bool stopped; /* steps hand out no more */
+	struct kvr_cpu_runs runs; /* of the block */
+	_Atomic size_t next;	  /* work handed out */
+	atomic_bool stopped;	  /* steps hand out no more */
 
 	void (*pulse)(void *arg); /* by thread 0, the caller's; or NULL */
 	void *pulse_arg;
@@ -87,9 +89,8 @@ struct kvr_cpu_tile kvr_cpu_partial(const struct kvr_cpu *cpu, size_t kv_head,
  */
 bool kvr_cpu_take(struct kvr_cpu *cpu, size_t count, size_t *out);
 
-/* One item of one kv head against one block. */
+/* One item of one kv head against the block, cpu->runs. */
 void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
-		       const struct kvr_cpu_item *item, size_t kv_head,
-		       struct kvr_ranges kv, const void *block);
+		       const struct kvr_cpu_item *item, size_t kv_head);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One item against one block: rectangles (range by range), in them tiles of
- * keys, in them tiles of rows. What the mask hides is left out at each level.
+ * One item against one block: rectangles (run by run of keys), in them tiles
+ * of keys, in them tiles of rows. What the mask hides is left out at each
+ * level.
  */
 #include <math.h>
+#include <string.h>
 
 #include "compute/cpu/state.h"
 #include "runtime/element.h"
@@ -13,8 +15,8 @@ struct rectangle {
 	const struct kvr_cpu_item *item;
 	struct kvr_cpu_scratch scratch;
 	size_t kv_head;
-	const struct kvr_range *range; /* of keys */
-	const char *panels;	       /* of range */
+	const struct kvr_range *range; /* of keys, a run */
+	size_t first;		       /* the run's panel 0 in all pieces */
 };
 
 static uint64_t position_of(const struct kvr_cpu *cpu,
@@ -183,68 +185,106 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 	}
 }
 
-/* The panels of a tile of keys as f32, which they may be already. */
-static const float *widen(const struct rectangle *r, const char *from,
-			  size_t count)
+/* `count` panels from one piece to f32 at `to`. */
+static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
+		  float *to)
 {
-	const struct kvr_cpu *cpu = r->cpu;
 	const uint16_t *half = (const uint16_t *)(const void *)from;
 
+	count *= kvr_cpu_panel_elements(&cpu->shape);
 	if (cpu->shape.dtype == KVR_F32)
-		return (const float *)(const void *)from;
-	if (cpu->shape.dtype == KVR_BF16)
-		cpu->kernel->widen_bf16(half, r->scratch.kv, count);
+		memcpy(to, from, count * sizeof(*to));
+	else if (cpu->shape.dtype == KVR_BF16)
+		cpu->kernel->widen_bf16(half, to, count);
 	else
-		cpu->kernel->widen_f16(half, r->scratch.kv, count);
+		cpu->kernel->widen_f16(half, to, count);
+}
+
+/*
+ * Panels panel .. panel + count - 1 of the run, one after the other, as f32:
+ * where they are, if they are so already.
+ */
+static const float *gather(const struct rectangle *r, size_t panel,
+			   size_t count)
+{
+	const struct kvr_cpu *cpu = r->cpu;
+	size_t elements = kvr_cpu_panel_elements(&cpu->shape);
+	const struct kvr_cpu_piece *piece;
+	size_t at = r->first + panel, end = at + count, some;
+	float *to = r->scratch.kv;
+
+	piece = kvr_cpu_runs_piece(&cpu->runs, at);
+	for (; at < end; at += some, piece++) {
+		size_t skip = at - piece->first;
+		const char *from =
+			piece->data + (r->kv_head * piece->panels + skip) *
+					      elements *
+					      kvr_dtype_bytes(cpu->shape.dtype);
+
+		some = piece->panels - skip;
+		if (some > end - at)
+			some = end - at;
+		if (some == count && cpu->shape.dtype == KVR_F32)
+			return (const float *)(const void *)from;
+		widen(cpu, from, some, to);
+		to += some * elements;
+	}
 	return r->scratch.kv;
 }
 
 /* Tiles of keys begin where they do for every item: results must agree. */
-static void step_range(const struct rectangle *r, struct span seen)
+static void step_run(const struct rectangle *r, struct span seen)
 {
-	const struct kvr_cpu *cpu = r->cpu;
-	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
-	size_t bytes = panel * kvr_dtype_bytes(cpu->shape.dtype);
-
 	for (uint64_t key = seen.first / KVR_CPU_KEYS * KVR_CPU_KEYS;
 	     key < seen.end; key += KVR_CPU_KEYS) {
-		const char *from =
-			r->panels + (size_t)(key / KVR_CPU_PANEL) * bytes;
 		uint64_t left = seen.end - key;
 		size_t count = kvr_cpu_panels(
 			left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS);
 
-		step_keys(r, key, widen(r, from, count * panel));
+		step_keys(r, key,
+			  gather(r, (size_t)(key / KVR_CPU_PANEL), count));
 	}
 }
 
-void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
-		       const struct kvr_cpu_item *item, size_t kv_head,
-		       struct kvr_ranges kv, const void *block)
+/* The first run of which the item may see a key; later ones follow. */
+static size_t first_run(const struct kvr_cpu *cpu,
+			const struct kvr_cpu_item *item)
 {
-	size_t panel = kvr_cpu_panel_elements(&cpu->shape) *
-		       kvr_dtype_bytes(cpu->shape.dtype);
+	uint64_t position = position_of(cpu, item, item->row);
+
+	if (!cpu->runs.ascending)
+		return 0;
+	if (!cpu->shape.windowed || position <= cpu->shape.left)
+		position = 0;
+	else
+		position -= cpu->shape.left;
+	return kvr_cpu_runs_behind(&cpu->runs, item->range->sequence, position);
+}
+
+void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
+		       const struct kvr_cpu_item *item, size_t kv_head)
+{
 	struct rectangle r = {
 		.cpu = cpu,
 		.item = item,
 		.scratch = kvr_cpu_scratch_of(cpu, thread),
 		.kv_head = kv_head,
 	};
-	const char *at = block;
 	bool packed = false;
 
-	for (size_t i = 0; i < kv.count; i++) {
-		uint64_t tokens = kv.range[i].length;
-		struct span seen = seen_by_item(cpu, item, &kv.range[i]);
+	for (size_t i = first_run(cpu, item); i < cpu->runs.count; i++) {
+		struct span seen;
 
-		r.range = &kv.range[i];
-		r.panels = at + kv_head * kvr_cpu_panels(tokens) * panel;
+		r.range = &cpu->runs.run[i].range;
+		r.first = cpu->runs.run[i].first;
+		seen = seen_by_item(cpu, item, r.range);
 		if (seen.first < seen.end && !packed) {
 			pack_q(cpu, item, kv_head, r.scratch.q);
 			packed = true;
 		}
 		if (seen.first < seen.end)
-			step_range(&r, seen);
-		at += kvr_cpu_range_bytes(&cpu->shape, tokens);
+			step_run(&r, seen);
+		else if (cpu->runs.ascending)
+			break; /* those behind are further off */
 	}
 }

@@ -103,9 +103,10 @@ struct kvr_memory;
 
 /*
  * Makes bytes at address usable as the source of blocks. The memory stays the
- * caller's, must outlive the registration, and is never written by the library.
- * Registration may be slow: do it once. An empty block has no segments and
- * needs no memory: bytes must not be 0. Errors: INVALID, NO_MEMORY, FORKED.
+ * caller's, must outlive the registration, and is written by the library in
+ * kvr_attention_page_append alone. Registration may be slow: do it once. An
+ * empty block has no segments and needs no memory: bytes must not be 0.
+ * Errors: INVALID, NO_MEMORY, FORKED.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_memory_register(struct kvr_context *context, void *address, size_t bytes,

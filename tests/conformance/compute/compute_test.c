@@ -518,6 +518,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_nan_query_shows_in_its_row),
 		cmocka_unit_test(kernel_half_out_is_f32_out_rounded),
 		cmocka_unit_test(kernel_every_f16_value_comes_out),
+		cmocka_unit_test(kernel_pages_of_any_range_same_bits),
+		cmocka_unit_test(kernel_hundreds_of_pages_same_bits),
+		cmocka_unit_test(kernel_queries_one_by_one_same_bits),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};

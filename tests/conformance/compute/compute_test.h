@@ -21,4 +21,9 @@ void kernel_windows_match_oracle(void **state);
 void kernel_half_out_is_f32_out_rounded(void **state);
 void kernel_every_f16_value_comes_out(void **state);
 
+/* Of pages_test.c. */
+void kernel_pages_of_any_range_same_bits(void **state);
+void kernel_hundreds_of_pages_same_bits(void **state);
+void kernel_queries_one_by_one_same_bits(void **state);
+
 #endif
