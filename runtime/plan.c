@@ -7,10 +7,37 @@
 #include "runtime/tensor.h"
 
 #define BLOCK_ALIGN 4096
+#define BYTES_MAX (SIZE_MAX / 2) /* kernels say more where it is too much */
 
 void kvr_plan_desc_init(struct kvr_plan_desc *desc)
 {
 	*desc = (struct kvr_plan_desc){.size = sizeof(*desc), .threads = 1};
+}
+
+static enum kvr_status check_desc(const struct kvr_plan_desc *desc,
+				  struct kvr_compute_shape *shape,
+				  const struct kvr_compute_ops **ops)
+{
+	enum kvr_status status;
+
+	if (desc->size != sizeof(*desc))
+		return KVR_ERR_INVALID;
+	status = kvr_shape_from_desc(desc, shape);
+	if (status != KVR_OK)
+		return status;
+	return kvr_registry_find_compute(desc->kernel, ops);
+}
+
+/* The range list itself travels through the same slots. */
+static enum kvr_status with_list(size_t bytes, size_t ranges, size_t *out)
+{
+	size_t list;
+
+	if (__builtin_mul_overflow(ranges, sizeof(struct kvr_range), &list) ||
+	    bytes > BYTES_MAX)
+		return KVR_ERR_LIMIT;
+	*out = bytes > list ? bytes : list;
+	return KVR_OK;
 }
 
 enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
@@ -22,16 +49,11 @@ enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 	const struct kvr_compute_ops *ops;
 	struct kvr_compute_shape shape;
 	enum kvr_status status;
-	size_t bytes, lists, more;
+	size_t bytes, more;
 
 	if (!desc || !out)
 		return KVR_ERR_INVALID;
-	if (desc->size != sizeof(*desc))
-		return KVR_ERR_INVALID;
-	status = kvr_shape_from_desc(desc, &shape);
-	if (status != KVR_OK)
-		return status;
-	status = kvr_registry_find_compute(desc->kernel, &ops);
+	status = check_desc(desc, &shape, &ops);
 	if (status != KVR_OK)
 		return status;
 	/* Each further range costs at most the padding of one token. */
@@ -44,12 +66,28 @@ enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 		     &more) ||
 	     __builtin_add_overflow(bytes, more, &bytes)))
 		return KVR_ERR_LIMIT;
-	/* The range list itself travels through the same slots. */
-	if (__builtin_mul_overflow(ranges, sizeof(struct kvr_range), &lists) ||
-	    bytes == SIZE_MAX)
-		return KVR_ERR_LIMIT;
-	*out = bytes > lists ? bytes : lists;
-	return KVR_OK;
+	return with_list(bytes, ranges, out);
+}
+
+enum kvr_status kvr_plan_desc_block_bytes(const struct kvr_plan_desc *desc,
+					  size_t *out)
+{
+	const struct kvr_compute_ops *ops;
+	struct kvr_compute_shape shape;
+	enum kvr_status status;
+	struct kvr_ranges kv;
+	size_t tokens;
+
+	if (!desc || !out)
+		return KVR_ERR_INVALID;
+	status = check_desc(desc, &shape, &ops);
+	if (status != KVR_OK)
+		return status;
+	kv = (struct kvr_ranges){desc->kv_ranges, desc->kv_range_count};
+	status = kvr_ranges_tokens(kv, &tokens);
+	if (status != KVR_OK)
+		return status;
+	return with_list(ops->block_bytes(&shape, kv), kv.count, out);
 }
 
 /* -------------------------------------------------------------- create */
