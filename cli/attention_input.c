@@ -112,12 +112,25 @@ static bool check_together(const char *path, const struct safetensors_tensor *q,
 	return true;
 }
 
+static bool one_sequence(const char *path, uint64_t tokens, uint64_t **out,
+			 struct complaint *why)
+{
+	uint64_t *cu_seqlens = calloc(2, sizeof(*cu_seqlens));
+
+	if (!cu_seqlens)
+		return complain(why, "%s: no memory for it; free some", path);
+	cu_seqlens[1] = tokens;
+	*out = cu_seqlens;
+	return true;
+}
+
 bool attention_input_open(const char *path, struct attention_input *out,
 			  struct complaint *why)
 {
 	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
 	enum kvr_dtype dtype = KVR_F32;
 	struct safetensors file;
+	uint64_t *cu_seqlens = NULL;
 
 	if (!safetensors_open(path, &file, why))
 		return false;
@@ -127,7 +140,8 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	if (k)
 		v = find(path, &file, "v", why);
 	if (!v || !check_together(path, q, k, v, why) ||
-	    !dtype_of(q->dtype, &dtype)) {
+	    !dtype_of(q->dtype, &dtype) ||
+	    !one_sequence(path, q->shape[0], &cu_seqlens, why)) {
 		safetensors_close(&file);
 		return false;
 	}
@@ -142,12 +156,15 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.q_offset = file.data_start + q->begin,
 		.k_offset = file.data_start + k->begin,
 		.v_offset = file.data_start + v->begin,
+		.cu_seqlens = cu_seqlens,
+		.sequences = 1,
 	};
 	return true;
 }
 
 void attention_input_close(struct attention_input *input)
 {
+	free(input->cu_seqlens);
 	safetensors_close(&input->file);
 }
 
