@@ -12,7 +12,13 @@
 #include "cli/safetensors.h"
 #include "kvring/attention.h"
 
-enum partition { PARTITION_CONTIGUOUS, PARTITION_ZIGZAG };
+enum partition {
+	PARTITION_CONTIGUOUS,
+	PARTITION_ZIGZAG,
+	PARTITION_INTERLEAVE,
+};
+
+#define STRIPE_MAX (1ull << 40)
 
 struct attention_options {
 	const char *input_path, *output_path;
@@ -26,6 +32,7 @@ struct attention_options {
 	float softcap; /* 0: none */
 	struct kvr_window window;
 	enum partition partition;
+	uint64_t stripe; /* of interleave */
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */
 	double timeout_seconds;
@@ -68,6 +75,7 @@ bool attention_output_open(const struct attention_options *options,
 /* Who has which rows. */
 struct cut {
 	enum partition partition;
+	uint64_t stripe;	    /* of interleave */
 	const uint64_t *cu_seqlens; /* see struct attention_input */
 	size_t sequences;
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/attention.h"
+#include "cli/cu_seqlens.h"
 
 #define DIM_MAX 256
 
@@ -112,18 +113,6 @@ static bool check_together(const char *path, const struct safetensors_tensor *q,
 	return true;
 }
 
-static bool one_sequence(const char *path, uint64_t tokens, uint64_t **out,
-			 struct complaint *why)
-{
-	uint64_t *cu_seqlens = calloc(2, sizeof(*cu_seqlens));
-
-	if (!cu_seqlens)
-		return complain(why, "%s: no memory for it; free some", path);
-	cu_seqlens[1] = tokens;
-	*out = cu_seqlens;
-	return true;
-}
-
 bool attention_input_open(const char *path, struct attention_input *out,
 			  struct complaint *why)
 {
@@ -131,6 +120,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	enum kvr_dtype dtype = KVR_F32;
 	struct safetensors file;
 	uint64_t *cu_seqlens = NULL;
+	size_t sequences = 0;
 
 	if (!safetensors_open(path, &file, why))
 		return false;
@@ -141,7 +131,8 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		v = find(path, &file, "v", why);
 	if (!v || !check_together(path, q, k, v, why) ||
 	    !dtype_of(q->dtype, &dtype) ||
-	    !one_sequence(path, q->shape[0], &cu_seqlens, why)) {
+	    !cu_seqlens_read(path, &file, q->shape[0], &cu_seqlens, &sequences,
+			     why)) {
 		safetensors_close(&file);
 		return false;
 	}
@@ -157,7 +148,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.k_offset = file.data_start + k->begin,
 		.v_offset = file.data_start + v->begin,
 		.cu_seqlens = cu_seqlens,
-		.sequences = 1,
+		.sequences = sequences,
 	};
 	return true;
 }

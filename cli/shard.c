@@ -11,6 +11,10 @@ static enum kvr_status list(const struct cut *cut, uint32_t rank, uint32_t n,
 			    struct kvr_range *out, size_t capacity,
 			    size_t *count)
 {
+	if (cut->partition == PARTITION_INTERLEAVE)
+		return kvr_ranges_packed_interleave(
+			cut->cu_seqlens, cut->sequences, cut->stripe, rank, n,
+			out, capacity, count);
 	if (cut->partition == PARTITION_ZIGZAG)
 		return kvr_ranges_packed_zigzag(cut->cu_seqlens, cut->sequences,
 						rank, n, out, capacity, count);
@@ -45,7 +49,7 @@ bool shard_open(const struct cut *cut, uint32_t rank, uint32_t n,
 	struct shard shard = {.count = 0};
 	size_t room;
 
-	/* They refuse what was checked before: offsets, ranks. */
+	/* They refuse what was checked before: offsets, stripe, ranks. */
 	if (list(cut, rank, n, NULL, 0, &room) != KVR_OK)
 		return false;
 	/* + 1: NULL must mean failure. */

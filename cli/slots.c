@@ -26,6 +26,7 @@ struct cut attention_cut(const struct attention_job *job)
 {
 	return (struct cut){
 		.partition = job->options->partition,
+		.stripe = job->options->stripe,
 		.cu_seqlens = job->input->cu_seqlens,
 		.sequences = job->input->sequences,
 	};

@@ -114,6 +114,50 @@ static void rows_of_every_shard_are_those_of_its_ranges(void **state)
 	check(PARTITION_ZIGZAG, 0, TOKENS, 1);
 }
 
+/* Sequences of 0, 1 and many tokens; each shard cut at their ends. */
+static void rows_of_packed_sequences_are_the_files(void **state)
+{
+	static const uint64_t cu_seqlens[] = {0,   0,	 1,    2,     900,
+					      900, 1000, 1003, TOKENS};
+	struct cut cut = {.cu_seqlens = cu_seqlens, .sequences = 8};
+	uint32_t n;
+
+	(void)state;
+	for (n = 1; n < 9; n++) {
+		cut.partition = PARTITION_CONTIGUOUS;
+		check_cut(&cut, n % 2 * 3, n);
+		cut.partition = PARTITION_ZIGZAG;
+		check_cut(&cut, 0, n);
+		cut.partition = PARTITION_INTERLEAVE;
+		for (cut.stripe = 1; cut.stripe < 10000; cut.stripe *= 9)
+			check_cut(&cut, 0, n);
+	}
+}
+
+/* Whatever sequences they are of: one read, or one mapping. */
+static void pieces_of_neighbouring_ranges_are_one(void **state)
+{
+	static const uint64_t cu_seqlens[] = {0, 10, 10, 20, 30};
+	struct cut cut = {.partition = PARTITION_CONTIGUOUS,
+			  .cu_seqlens = cu_seqlens,
+			  .sequences = 4};
+	struct shard shard;
+
+	(void)state;
+	assert_true(shard_open(&cut, 1, 2, &shard));
+	assert_int_equal(shard.count, 2);
+	assert_int_equal(shard.piece_count, 1);
+	assert_true(shard.pieces[0].row == 15 && shard.pieces[0].rows == 15);
+	shard_close(&shard);
+	cut.partition = PARTITION_ZIGZAG;
+	assert_true(shard_open(&cut, 0, 2, &shard));
+	/* Ends of sequences that meet in the file. */
+	assert_int_equal(shard.count, 6);
+	assert_int_equal(shard.piece_count, 4);
+	assert_true(shard.pieces[1].before == shard.pieces[0].rows);
+	shard_close(&shard);
+}
+
 static void rows_of_unaligned_tensor_are_the_same(void **state)
 {
 	(void)state;
@@ -154,6 +198,11 @@ static void check_place(const struct shard *shard)
 
 static void place_of_every_byte_is_that_of_its_row(void **state)
 {
+	static const uint64_t cu_seqlens[] = {0, 7, 8, 8, 31};
+	const struct cut cut = {.partition = PARTITION_INTERLEAVE,
+				.stripe = 2,
+				.cu_seqlens = cu_seqlens,
+				.sequences = 4};
 	struct shard shard;
 	uint32_t rank;
 
@@ -165,6 +214,9 @@ static void place_of_every_byte_is_that_of_its_row(void **state)
 		shard = shard_of(PARTITION_CONTIGUOUS, 20, rank, 3);
 		check_place(&shard);
 		shard_close(&shard);
+		assert_true(shard_open(&cut, rank, 3, &shard));
+		check_place(&shard);
+		shard_close(&shard);
 	}
 }
 
@@ -172,6 +224,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_of_every_shard_are_those_of_its_ranges),
+		cmocka_unit_test(rows_of_packed_sequences_are_the_files),
+		cmocka_unit_test(pieces_of_neighbouring_ranges_are_one),
 		cmocka_unit_test(rows_of_unaligned_tensor_are_the_same),
 		cmocka_unit_test(rows_of_more_ranks_than_tokens_are_empty),
 		cmocka_unit_test(rows_of_shortened_file_are_an_error),
