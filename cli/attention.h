@@ -12,7 +12,13 @@
 #include "cli/safetensors.h"
 #include "kvring/attention.h"
 
-enum partition { PARTITION_CONTIGUOUS, PARTITION_ZIGZAG };
+enum partition {
+	PARTITION_CONTIGUOUS,
+	PARTITION_ZIGZAG,
+	PARTITION_INTERLEAVE,
+};
+
+#define STRIPE_MAX (1ull << 40)
 
 struct attention_options {
 	const char *input_path, *output_path;
@@ -26,6 +32,7 @@ struct attention_options {
 	float softcap; /* 0: none */
 	struct kvr_window window;
 	enum partition partition;
+	uint64_t stripe; /* of interleave */
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */
 	double timeout_seconds;
@@ -40,6 +47,9 @@ struct attention_input {
 	uint64_t tokens;
 	uint32_t q_heads, kv_heads, head_dim, value_dim;
 	uint64_t q_offset, k_offset, v_offset; /* in the file */
+	/* Sequence i is the rows cu_seqlens[i] .. cu_seqlens[i + 1] - 1. */
+	uint64_t *cu_seqlens;
+	size_t sequences;
 };
 
 bool attention_input_open(const char *path, struct attention_input *out,
@@ -62,15 +72,36 @@ bool attention_output_open(const struct attention_options *options,
 
 /* -------------------------------------------------------------- shards */
 
-/* The rows of one rank. */
+/* Who has which rows. */
+struct cut {
+	enum partition partition;
+	uint64_t stripe;	    /* of interleave */
+	const uint64_t *cu_seqlens; /* see struct attention_input */
+	size_t sequences;
+};
+
+/* Neighbouring rows of the file; `before`: rows of the shard before them. */
+struct piece {
+	uint64_t row, rows, before;
+};
+
+/* The rows of one rank: as the library has them, and as the file does. */
 struct shard {
-	struct kvr_range ranges[KVR_ZIGZAG_RANGES];
+	struct kvr_range *ranges;
 	size_t count;
+	struct piece *pieces;
+	size_t piece_count;
 	uint64_t tokens;
 };
 
-struct shard shard_of(enum partition partition, uint64_t tokens, uint32_t rank,
-		      uint32_t n);
+/* False: no memory. */
+bool shard_open(const struct cut *cut, uint32_t rank, uint32_t n,
+		struct shard *out);
+void shard_close(struct shard *shard);
+
+/* Those of n ranks; NULL: no memory. */
+struct shard *shards_open(const struct cut *cut, uint32_t n);
+void shards_close(struct shard *shards, uint32_t n);
 
 /* The rows of a shard in memory: mapped when they are one piece, else read. */
 struct rows {
@@ -135,6 +166,7 @@ struct attention_job {
 	bool early_usage;	       /* and that it was told wrong things */
 	struct kvr_plan_desc desc;     /* without ranges */
 	uint32_t n, threads;	       /* 0: not known yet */
+	struct shard *shards;	       /* of n ranks, when that is known */
 	size_t slot_bytes;	       /* the largest block of any rank */
 	struct progress_bar bar;       /* over report->blocks */
 	int recorder; /* the ranks' recordings; -1: none are kept */
@@ -142,6 +174,8 @@ struct attention_job {
 	struct rank_report *reports; /* by rank */
 	struct rank_step *steps;     /* n x n: of rank r from r * n on */
 };
+
+struct cut attention_cut(const struct attention_job *job);
 
 /* Threads of each of so many ranks, on processors that they share. */
 uint32_t attention_threads(uint32_t ranks);
@@ -152,7 +186,7 @@ uint32_t attention_threads(uint32_t ranks);
  */
 bool attention_fits(const struct attention_job *job, struct complaint *why);
 
-/* slot_bytes of a job of n ranks. False: *usage says whose fault it is. */
+/* shards and slot_bytes of n ranks. False: *usage says whose fault it is. */
 bool attention_size_slots(struct attention_job *job, bool *usage,
 			  struct complaint *why);
 

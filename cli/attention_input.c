@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/attention.h"
+#include "cli/cu_seqlens.h"
 
 #define DIM_MAX 256
 
@@ -118,6 +119,8 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
 	enum kvr_dtype dtype = KVR_F32;
 	struct safetensors file;
+	uint64_t *cu_seqlens = NULL;
+	size_t sequences = 0;
 
 	if (!safetensors_open(path, &file, why))
 		return false;
@@ -127,7 +130,9 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	if (k)
 		v = find(path, &file, "v", why);
 	if (!v || !check_together(path, q, k, v, why) ||
-	    !dtype_of(q->dtype, &dtype)) {
+	    !dtype_of(q->dtype, &dtype) ||
+	    !cu_seqlens_read(path, &file, q->shape[0], &cu_seqlens, &sequences,
+			     why)) {
 		safetensors_close(&file);
 		return false;
 	}
@@ -142,12 +147,15 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.q_offset = file.data_start + q->begin,
 		.k_offset = file.data_start + k->begin,
 		.v_offset = file.data_start + v->begin,
+		.cu_seqlens = cu_seqlens,
+		.sequences = sequences,
 	};
 	return true;
 }
 
 void attention_input_close(struct attention_input *input)
 {
+	free(input->cu_seqlens);
 	safetensors_close(&input->file);
 }
 

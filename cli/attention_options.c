@@ -13,6 +13,10 @@
 #include "cli/command.h"
 #include "cli/parse.h"
 
+/* As long as a tile of keys: what one load of them is used for. */
+#define STRIPE_DEFAULT 256
+#define STRIPE_TEXT "256"
+
 enum key {
 	KEY_CAUSAL = 256,
 	KEY_SCALE,
@@ -66,8 +70,10 @@ static const struct argp_option options[] = {
 	 " (default -1,-1)",
 	 0},
 	{"partition", KEY_PARTITION, "HOW", 0,
-	 "Give each rank 'contiguous' tokens (default), or 'zigzag': one piece "
-	 "from the front and one from the back, which balances --causal",
+	 "Give each rank 'contiguous' tokens (default); 'zigzag': of each "
+	 "sequence one piece from the front and one from the back, which "
+	 "balances --causal; or 'interleave:G': every n-th stripe of G tokens "
+	 "(default " STRIPE_TEXT ")",
 	 0},
 	{"threads", KEY_THREADS, "T", 0,
 	 "Compute with T threads in each rank (default: processors / ranks)",
@@ -90,14 +96,26 @@ static const struct argp_option options[] = {
 	{"json", KEY_JSON, 0, 0, "Print the closing table as JSON", 0},
 	{0}};
 
-static enum partition partition_of(const struct argp_state *state,
-				   const char *name)
+/* NAME, or interleave:STRIPE. */
+static void take_partition(const struct argp_state *state, const char *value,
+			   struct attention_options *o)
 {
-	if (!strcmp(name, "contiguous"))
-		return PARTITION_CONTIGUOUS;
-	if (!strcmp(name, "zigzag"))
-		return PARTITION_ZIGZAG;
-	usage_error(state, "--partition", name, "contiguous or zigzag");
+	static const char interleave[] = "interleave:";
+
+	o->stripe = STRIPE_DEFAULT;
+	if (!strcmp(value, "contiguous"))
+		o->partition = PARTITION_CONTIGUOUS;
+	else if (!strcmp(value, "zigzag"))
+		o->partition = PARTITION_ZIGZAG;
+	else if (!strcmp(value, "interleave") ||
+		 (!strncmp(value, interleave, strlen(interleave)) &&
+		  parse_number(value + strlen(interleave), 1, STRIPE_MAX,
+			       &o->stripe)))
+		o->partition = PARTITION_INTERLEAVE;
+	else
+		usage_error(state, "--partition", value,
+			    "contiguous, zigzag, interleave or interleave:G, "
+			    "where G is a whole number of tokens from 1");
 }
 
 static float scale_of(const struct argp_state *state, const char *value)
@@ -264,7 +282,7 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		o->window = window_of(state, arg);
 		return 0;
 	case KEY_PARTITION:
-		o->partition = partition_of(state, arg);
+		take_partition(state, arg, o);
 		return 0;
 	case KEY_THREADS:
 		o->threads = (uint32_t)usage_number(state, "--threads", arg, 1,
@@ -376,6 +394,8 @@ struct attention_options attention_options_parse(int argc, char **argv,
 		"Exact attention of the tensors q [tokens, q_heads, dim], k and"
 		" v [tokens, kv_heads, dim] of the safetensors file INPUT, by a"
 		" ring of N processes that pass key/value blocks to each other."
+		" With cu_seqlens [sequences + 1] in it each token sees its own"
+		" sequence."
 		" Writes out [tokens, q_heads, dim of v] and lse [q_heads, "
 		"tokens], the natural logarithm of each row's sum.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage, 128 plus the "
@@ -384,6 +404,7 @@ struct attention_options attention_options_parse(int argc, char **argv,
 		0,
 		0};
 	struct attention_options o = {.window = {-1, -1},
+				      .stripe = STRIPE_DEFAULT,
 				      .slots = 2,
 				      .chunk_bytes = 1 << 20,
 				      .timeout_seconds = 10,

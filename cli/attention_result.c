@@ -9,16 +9,27 @@ static double seen_on_side(double tokens, double reach)
 	return reach * (reach + 1) / 2 + (tokens - 1 - reach) * reach;
 }
 
+/* Of a sequence, those that the mask lets see each other. */
+static double pairs_of(const struct attention_options *o, double tokens)
+{
+	double pairs = tokens + seen_on_side(tokens, (double)o->window.left);
+
+	if (!o->causal)
+		pairs += seen_on_side(tokens, (double)o->window.right);
+	return pairs;
+}
+
 double attention_gflop(const struct attention_job *job)
 {
 	const struct attention_input *in = job->input;
-	const struct attention_options *o = job->options;
-	double t = (double)in->tokens;
-	double pairs = t + seen_on_side(t, (double)o->window.left);
+	const uint64_t *at = in->cu_seqlens;
+	double pairs = 0;
+	size_t i;
 
-	if (!o->causal)
-		pairs += seen_on_side(t, (double)o->window.right);
-
+	for (i = 0; i < in->sequences; i++)
+		if (at[i] < at[i + 1])
+			pairs += pairs_of(job->options,
+					  (double)(at[i + 1] - at[i]));
 	return 2e-9 * pairs * in->q_heads * (in->head_dim + in->value_dim);
 }
 

@@ -458,6 +458,7 @@ static int run(const struct attention_options *options,
 	else if (code == CLI_OK)
 		job.input = &input;
 	code = attend(&job, &output, &why, code);
+	shards_close(job.shards, job.n);
 	if (job.input)
 		attention_input_close(&input);
 	return code;

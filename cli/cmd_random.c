@@ -4,13 +4,17 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/cu_seqlens.h"
 #include "cli/output.h"
+#include "cli/parse.h"
 #include "cli/progress_bar.h"
 #include "cli/random.h"
 #include "cli/safetensors.h"
 #include "cli/signals.h"
 
 #define PIECE 65536 /* elements made at a time */
+#define SEQUENCES_MAX (1ull << 24)
+#define CU_SEQLENS_STREAM 3 /* q, k and v are 0, 1 and 2 */
 
 enum type { TYPE_F32, TYPE_BF16, TYPE_F16, TYPES };
 
@@ -27,6 +31,9 @@ struct random_options {
 	const char *path;
 	uint64_t tokens, q_heads, kv_heads, head_dim, value_dim, seed;
 	enum type type;
+	const char *list; /* --cu-seqlens */
+	uint64_t sequences;
+	uint64_t *cu_seqlens; /* sequences + 1; NULL: none */
 };
 
 enum key {
@@ -36,6 +43,8 @@ enum key {
 	KEY_HEAD_DIM,
 	KEY_VALUE_DIM,
 	KEY_DTYPE,
+	KEY_SEQUENCES,
+	KEY_CU_SEQLENS,
 	KEY_SEED
 };
 
@@ -49,6 +58,12 @@ static const struct argp_option options[] = {
 	{"value-dim", KEY_VALUE_DIM, "D", 0,
 	 "Make heads of v of D elements (default: --head-dim)", 0},
 	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default), bf16 or f16", 0},
+	{"sequences", KEY_SEQUENCES, "N", 0,
+	 "Pack N sequences of random lengths, and write cu_seqlens", 0},
+	{"cu-seqlens", KEY_CU_SEQLENS, "LIST", 0,
+	 "Pack sequences that begin at these tokens, such as 0,5,9, of which "
+	 "the last is --tokens",
+	 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
 
@@ -61,6 +76,81 @@ static enum type type_of(const struct argp_state *state, const char *name)
 			return (enum type)i;
 	usage_error(state, "--dtype", name, "f32, bf16 or f16");
 }
+
+/* ----------------------------------------------------------- sequences */
+
+static void no_memory(void)
+{
+	say_error("no memory for cu_seqlens; ask for fewer sequences");
+	exit(CLI_FAILED);
+}
+
+static bool offsets_valid(const struct random_options *o)
+{
+	const uint64_t *at = o->cu_seqlens;
+	uint64_t i;
+
+	for (i = 0; i < o->sequences; i++)
+		if (at[i] > at[i + 1])
+			return false;
+	return o->sequences > 0 && at[0] == 0 && at[i] == o->tokens;
+}
+
+/* A number for each comma, and one more. */
+static void read_list(const struct argp_state *state, struct random_options *o)
+{
+	char *text = strdup(o->list), *rest = text, *word;
+	uint64_t *at = calloc(strlen(o->list) + 1, sizeof(*at));
+	bool ok = true;
+
+	if (!text || !at)
+		no_memory();
+	o->cu_seqlens = at;
+	while (ok && (word = strsep(&rest, ",")))
+		ok = parse_number(word, 0, UINT64_MAX, at++);
+	o->sequences = (uint64_t)(at - o->cu_seqlens) - 1;
+	free(text);
+	if (!ok || !offsets_valid(o))
+		usage_error(state, "--cu-seqlens", o->list,
+			    "a list that begins with 0, does not descend and "
+			    "ends with --tokens");
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Any boundary may be anywhere: sequences may be empty, too. */
+static void draw_sequences(struct random_options *o)
+{
+	uint64_t *at = calloc(o->sequences + 1, sizeof(*at)), i;
+
+	if (!at)
+		no_memory();
+	for (i = 1; i < o->sequences; i++)
+		at[i] = random_bits(o->seed, CU_SEQLENS_STREAM, i) %
+			(o->tokens + 1);
+	at[o->sequences] = o->tokens;
+	qsort(at, o->sequences, sizeof(*at), by_size);
+	o->cu_seqlens = at;
+}
+
+static void make_sequences(const struct argp_state *state,
+			   struct random_options *o)
+{
+	if (o->list && o->sequences > 0)
+		usage_error(state, "--cu-seqlens", o->list,
+			    "needed with --sequences");
+	if (o->list)
+		read_list(state, o);
+	else if (o->sequences > 0)
+		draw_sequences(o);
+}
+
+/* ------------------------------------------------------------- options */
 
 static void check(const struct argp_state *state, struct random_options *o)
 {
@@ -76,6 +166,7 @@ static void check(const struct argp_state *state, struct random_options *o)
 		o->kv_heads = o->q_heads;
 	if (o->value_dim == 0)
 		o->value_dim = o->head_dim;
+	make_sequences(state, o);
 	if (o->q_heads % o->kv_heads == 0)
 		return;
 	say_error("--kv-heads: %llu do not divide %llu query heads; see "
@@ -116,6 +207,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case KEY_DTYPE:
 		o->type = type_of(state, arg);
+		return 0;
+	case KEY_SEQUENCES:
+		o->sequences = usage_number(state, "--sequences", arg, 1,
+					    SEQUENCES_MAX);
+		return 0;
+	case KEY_CU_SEQLENS:
+		o->list = arg;
 		return 0;
 	case KEY_SEED:
 		o->seed = usage_number(state, "--seed", arg, 0, UINT64_MAX);
@@ -175,12 +273,37 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 	return code;
 }
 
+static bool is_wide(const struct random_options *o)
+{
+	return o->tokens > INT32_MAX;
+}
+
+static bool write_cu_seqlens(const struct random_options *o,
+			     const struct safetensors_spec *spec, int fd)
+{
+	size_t count = (size_t)o->sequences + 1, i;
+	uint64_t *at = o->cu_seqlens;
+	int32_t narrow;
+
+	if (is_wide(o))
+		return write_all(fd, at, count * sizeof(*at), spec->offset);
+	/* In place: a narrower element never reaches one that is to be read. */
+	for (i = 0; i < count; i++) {
+		narrow = (int32_t)at[i];
+		memcpy((char *)at + i * sizeof(narrow), &narrow,
+		       sizeof(narrow));
+	}
+	return write_all(fd, at, count * sizeof(int32_t), spec->offset);
+}
+
 static int write_tensors(const struct random_options *o,
-			 const struct safetensors_spec specs[3], int fd)
+			 const struct safetensors_spec *specs, int fd)
 {
 	int code = 0;
 	uint64_t i;
 
+	if (o->cu_seqlens && !write_cu_seqlens(o, specs++, fd))
+		code = -1;
 	for (i = 0; i < 3 && code == 0; i++)
 		code = write_tensor(o, i, &specs[i], fd);
 	if (code == 0)
@@ -197,7 +320,7 @@ static int write_tensors(const struct random_options *o,
 
 /* Everything but the head of the file; gives up *output. */
 static int write_file(const struct random_options *o,
-		      const struct safetensors_spec specs[3],
+		      const struct safetensors_spec *specs,
 		      struct output *output)
 {
 	int code = write_tensors(o, specs, output->fd);
@@ -214,7 +337,7 @@ static int write_file(const struct random_options *o,
 }
 
 static bool open_file(const struct random_options *o,
-		      struct safetensors_spec specs[3], struct output *output,
+		      struct safetensors_spec *specs, struct output *output,
 		      struct complaint *why)
 {
 	size_t head_bytes;
@@ -222,7 +345,8 @@ static bool open_file(const struct random_options *o,
 	bool ok = false;
 	void *head;
 
-	if (!safetensors_head(specs, 3, &head, &head_bytes, &total, why))
+	if (!safetensors_head(specs, o->cu_seqlens ? 4 : 3, &head, &head_bytes,
+			      &total, why))
 		return false;
 	if (!output_open(o->path, total, -1, output, why))
 		goto out_free;
@@ -258,13 +382,23 @@ int cmd_random(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, 0, &o);
 
 	const char *type = types[o.type].name;
-	struct safetensors_spec specs[3] = {
+	/* The offsets first: all are then aligned, whatever their sizes. */
+	struct safetensors_spec all[4] = {
+		{CU_SEQLENS,
+		 is_wide(&o) ? "I64" : "I32",
+		 1,
+		 {o.sequences + 1},
+		 0},
 		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
 		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
 		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0}};
+	struct safetensors_spec *specs = o.cu_seqlens ? all : all + 1;
+	int code = CLI_FAILED;
 
 	if (signals_block(&why) && open_file(&o, specs, &output, &why))
-		return write_file(&o, specs, &output);
-	complaint_print(&why);
-	return CLI_FAILED;
+		code = write_file(&o, specs, &output);
+	else
+		complaint_print(&why);
+	free(o.cu_seqlens);
+	return code;
 }

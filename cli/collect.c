@@ -71,9 +71,7 @@ static uint64_t passes_of(const struct attention_job *job)
 	uint32_t i;
 
 	for (i = 0; i < job->n; i++) {
-		struct shard shard = shard_of(job->options->partition,
-					      job->input->tokens, i, job->n);
-		struct extent e = extent_of(job, &shard);
+		struct extent e = extent_of(job, &job->shards[i]);
 
 		passes = (total(&e) + job->slot_bytes - 1) / job->slot_bytes;
 		if (passes > most)
@@ -128,10 +126,10 @@ static bool fail_write(struct rank *r)
 bool rank_store(struct rank *r)
 {
 	const struct attention_job *job = r->job;
-	struct extent e = extent_of(job, &r->shard);
+	struct extent e = extent_of(job, r->shard);
 
-	return (write_out(job, &r->shard, r->out.data, 0, e.bytes[PART_OUT]) &&
-		write_lse(job, &r->shard, r->lse.data, 0, e.bytes[PART_LSE])) ||
+	return (write_out(job, r->shard, r->out.data, 0, e.bytes[PART_OUT]) &&
+		write_lse(job, r->shard, r->lse.data, 0, e.bytes[PART_LSE])) ||
 	       fail_write(r);
 }
 
@@ -167,7 +165,7 @@ static bool register_parts(struct rank *r, struct sender *s)
 
 static bool open_sender(struct rank *r, struct sender *s)
 {
-	*s = (struct sender){.extent = extent_of(r->job, &r->shard)};
+	*s = (struct sender){.extent = extent_of(r->job, r->shard)};
 	memcpy(&s->report, r->report, sizeof(s->report));
 	s->report.complete = true;
 	return r->number == 0 || register_parts(r, s);
@@ -208,8 +206,7 @@ static bool begin_pass(struct rank *r, struct sender *s, uint64_t number,
 static bool take_part(const struct attention_job *job, uint32_t rank, int part,
 		      const uint8_t *from, size_t at, size_t bytes)
 {
-	struct shard shard = shard_of(job->options->partition,
-				      job->input->tokens, rank, job->n);
+	const struct shard *shard = &job->shards[rank];
 
 	switch (part) {
 	case PART_REPORT:
@@ -220,9 +217,9 @@ static bool take_part(const struct attention_job *job, uint32_t rank, int part,
 		       from, bytes);
 		return true;
 	case PART_OUT:
-		return write_out(job, &shard, from, at, bytes);
+		return write_out(job, shard, from, at, bytes);
 	default:
-		return write_lse(job, &shard, from, at, bytes);
+		return write_lse(job, shard, from, at, bytes);
 	}
 }
 
@@ -231,10 +228,7 @@ static bool take_block(struct rank *r, const struct kvr_block *block,
 		       uint64_t number)
 {
 	const struct attention_job *job = r->job;
-	struct shard shard =
-		shard_of(job->options->partition, job->input->tokens,
-			 block->origin, job->n);
-	struct extent e = extent_of(job, &shard);
+	struct extent e = extent_of(job, &job->shards[block->origin]);
 	size_t taken = 0, at, length;
 	int i;
 

@@ -12,11 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/random.h"
 #include "cli/rank.h"
 
 enum {
 	SAME_REPORT,
 	SAME_TOKENS,
+	SAME_SEQUENCES,
+	SAME_CU_SEQLENS,
 	SAME_Q_HEADS,
 	SAME_KV_HEADS,
 	SAME_HEAD_DIM,
@@ -25,6 +28,7 @@ enum {
 	SAME_CAUSAL,
 	SAME_SCALE,
 	SAME_PARTITION,
+	SAME_STRIPE,
 	SAME_SLOTS,
 	SAME_CHUNK,
 	SAME_F32_OUTPUT,
@@ -34,6 +38,8 @@ enum {
 static const char *const names[SAME_COUNT] = {
 	[SAME_REPORT] = "the version of kvring",
 	[SAME_TOKENS] = "the input's number of tokens",
+	[SAME_SEQUENCES] = "the input's number of sequences",
+	[SAME_CU_SEQLENS] = "the hash of the input's cu_seqlens",
 	[SAME_Q_HEADS] = "the input's heads of q",
 	[SAME_KV_HEADS] = "the input's heads of k",
 	[SAME_HEAD_DIM] = "the input's head dimension",
@@ -42,6 +48,7 @@ static const char *const names[SAME_COUNT] = {
 	[SAME_CAUSAL] = "--causal",
 	[SAME_SCALE] = "--scale",
 	[SAME_PARTITION] = "--partition",
+	[SAME_STRIPE] = "--partition's stripe",
 	[SAME_SLOTS] = "--slots",
 	[SAME_CHUNK] = "--chunk",
 	[SAME_F32_OUTPUT] = "--f32-output",
@@ -70,6 +77,17 @@ static void tell_machine(struct introduction *mine)
 		CPU_ZERO(&mine->processors);
 }
 
+/* Against slips: inputs that somebody else made are no threat here. */
+static uint64_t hash_of(const uint64_t *cu_seqlens, size_t sequences)
+{
+	uint64_t hash = 0;
+	size_t i;
+
+	for (i = 1; i <= sequences; i++)
+		hash = random_bits(hash, i, cu_seqlens[i]);
+	return hash;
+}
+
 static void tell_job(const struct attention_job *job, struct introduction *mine)
 {
 	const struct attention_options *o = job->options;
@@ -79,6 +97,8 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 	memcpy(&scale, &o->scale, sizeof(scale));
 	mine->same[SAME_REPORT] = sizeof(struct rank_report);
 	mine->same[SAME_TOKENS] = in->tokens;
+	mine->same[SAME_SEQUENCES] = in->sequences;
+	mine->same[SAME_CU_SEQLENS] = hash_of(in->cu_seqlens, in->sequences);
 	mine->same[SAME_Q_HEADS] = in->q_heads;
 	mine->same[SAME_KV_HEADS] = in->kv_heads;
 	mine->same[SAME_HEAD_DIM] = in->head_dim;
@@ -87,6 +107,7 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 	mine->same[SAME_CAUSAL] = o->causal;
 	mine->same[SAME_SCALE] = scale;
 	mine->same[SAME_PARTITION] = o->partition;
+	mine->same[SAME_STRIPE] = o->stripe;
 	mine->same[SAME_SLOTS] = o->slots;
 	mine->same[SAME_CHUNK] = o->chunk_bytes;
 	mine->same[SAME_F32_OUTPUT] = o->f32_output;

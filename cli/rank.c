@@ -87,7 +87,7 @@ static bool load(struct rank *r, const char *name, uint64_t offset,
 	size_t element = kvr_dtype_bytes(in->dtype);
 	char what[32];
 	int error = rows_open(in->file.fd, offset, heads * dim * element,
-			      element, &r->shard, rows);
+			      element, r->shard, rows);
 
 	if (error) {
 		snprintf(what, sizeof(what), "reading its rows of %s", name);
@@ -95,7 +95,7 @@ static bool load(struct rank *r, const char *name, uint64_t offset,
 					"free memory, or start more ranks with "
 					"less each");
 	}
-	*view = kvr_tensor_dense(rows->data, in->dtype, r->shard.tokens, heads,
+	*view = kvr_tensor_dense(rows->data, in->dtype, r->shard->tokens, heads,
 				 dim);
 	return true;
 }
@@ -115,7 +115,7 @@ static bool load_input(struct rank *r)
 static bool allocate_output(struct rank *r)
 {
 	const struct attention_input *in = r->job->input;
-	size_t rows = r->shard.tokens * in->q_heads;
+	size_t rows = r->shard->tokens * in->q_heads;
 	int error;
 
 	error = rows_allocate(rows * in->value_dim *
@@ -130,7 +130,7 @@ static bool allocate_output(struct rank *r)
 			"each");
 	r->out_view =
 		kvr_tensor_dense(r->out.data, r->job->output->dtype,
-				 r->shard.tokens, in->q_heads, in->value_dim);
+				 r->shard->tokens, in->q_heads, in->value_dim);
 	return true;
 }
 
@@ -169,8 +169,7 @@ static bool meet(struct rank *r)
 {
 	if (!open_library(r) || !rank_join(r, log_line))
 		return false;
-	r->shard = shard_of(r->job->options->partition, r->job->input->tokens,
-			    r->number, r->job->n);
+	r->shard = &r->job->shards[r->number];
 	return open_ring(r);
 }
 
@@ -178,8 +177,8 @@ static bool make_plan(struct rank *r)
 {
 	struct kvr_plan_desc desc = r->job->desc;
 
-	desc.q_ranges = desc.kv_ranges = r->shard.ranges;
-	desc.q_range_count = desc.kv_range_count = r->shard.count;
+	desc.q_ranges = desc.kv_ranges = r->shard->ranges;
+	desc.q_range_count = desc.kv_range_count = r->shard->count;
 	desc.on_step = on_step;
 	desc.on_step_arg = r;
 	return rank_check(r, kvr_plan_create(r->ring, &desc, &r->plan),
@@ -197,7 +196,7 @@ static bool compute(struct rank *r)
 	return rank_check(r,
 			  kvr_attention_run(r->plan, &r->q_view, NULL, NULL,
 					    &r->out_view, r->lse.data,
-					    r->shard.tokens),
+					    r->shard->tokens),
 			  "computing");
 }
 
@@ -286,7 +285,7 @@ static bool report(struct rank *r)
 	struct kvr_ring_stats stats;
 
 	report->pss_bytes = peak_bytes(r);
-	report->tokens = r->shard.tokens;
+	report->tokens = r->shard->tokens;
 	kvr_ring_stats_init(&stats);
 	if (!rank_check(r, kvr_ring_get_stats(r->ring, &stats),
 			"reading its statistics") ||
@@ -316,6 +315,8 @@ static void close_rank(struct rank *r)
 	rows_close(&r->v);
 	rows_close(&r->out);
 	rows_close(&r->lse);
+	shards_close(r->job->shards, r->job->n);
+	r->job->shards = NULL;
 }
 
 static bool deliver(struct rank *r)

@@ -10,7 +10,7 @@ struct rank {
 	struct attention_job *job; /* this process's own copy */
 	uint32_t number;
 	struct rank_report *report;
-	struct shard shard;
+	const struct shard *shard; /* of the job's */
 	struct kvr_bootstrap bootstrap;
 	struct kvr_context *context;
 	struct kvr_ring *ring;

@@ -75,29 +75,37 @@ static json_t *input_json(const struct attention_job *job)
 {
 	const struct attention_input *in = job->input;
 
-	return json_pack("{s:s, s:o, s:i, s:i, s:i, s:i, s:s}", "file",
+	return json_pack("{s:s, s:o, s:o, s:i, s:i, s:i, s:i, s:s}", "file",
 			 job->options->input_path, "tokens",
-			 integer(in->tokens), "q_heads", (int)in->q_heads,
+			 integer(in->tokens), "sequences",
+			 integer(in->sequences), "q_heads", (int)in->q_heads,
 			 "kv_heads", (int)in->kv_heads, "head_dim",
 			 (int)in->head_dim, "value_dim", (int)in->value_dim,
 			 "dtype", dtype_names[in->dtype]);
 }
+
+static const char *const partition_names[] = {
+	[PARTITION_CONTIGUOUS] = "contiguous",
+	[PARTITION_ZIGZAG] = "zigzag",
+	[PARTITION_INTERLEAVE] = "interleave",
+};
 
 static json_t *options_json(const struct attention_job *job)
 {
 	const struct attention_options *o = job->options;
 
 	return json_pack(
-		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:i, s:i, s:o, s:s?, s:f, "
-		"s:s}",
+		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:o, s:i, s:i, s:o, s:s?, "
+		"s:f, s:s}",
 		"n", (int)job->n, "causal", (int)o->causal, "window",
 		(json_int_t)o->window.left, (json_int_t)o->window.right,
 		"scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
 		"softcap",
 		o->softcap == 0 ? json_null() : json_real((double)o->softcap),
-		"partition",
-		o->partition == PARTITION_ZIGZAG ? "zigzag" : "contiguous",
+		"partition", partition_names[o->partition], "stripe",
+		o->partition == PARTITION_INTERLEAVE ? integer(o->stripe)
+						     : json_null(),
 		"threads", (int)job->threads, "slots", (int)o->slots,
 		"chunk_bytes", integer(o->chunk_bytes), "transport",
 		o->transport, "timeout_seconds", o->timeout_seconds,

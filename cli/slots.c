@@ -22,20 +22,29 @@ static bool complain_kernel(enum kvr_status status, struct complaint *why)
 	return complain(why, "sizing a block: %s", kvr_status_text(status));
 }
 
+struct cut attention_cut(const struct attention_job *job)
+{
+	return (struct cut){
+		.partition = job->options->partition,
+		.stripe = job->options->stripe,
+		.cu_seqlens = job->input->cu_seqlens,
+		.sequences = job->input->sequences,
+	};
+}
+
 /* slot_bytes must agree ring-wide: that of the largest shard. */
 static bool largest_block(const struct attention_job *job, size_t *out,
 			  struct complaint *why)
 {
-	enum partition partition = job->options->partition;
+	struct kvr_plan_desc desc = job->desc;
 	size_t bytes, largest = 0;
 	enum kvr_status status;
-	struct shard shard;
 	uint32_t i;
 
 	for (i = 0; i < job->n; i++) {
-		shard = shard_of(partition, job->input->tokens, i, job->n);
-		status = kvr_attention_block_bytes(&job->desc, shard.tokens,
-						   shard.count, &bytes);
+		desc.kv_ranges = job->shards[i].ranges;
+		desc.kv_range_count = job->shards[i].count;
+		status = kvr_plan_desc_block_bytes(&desc, &bytes);
 		if (status != KVR_OK)
 			return complain_kernel(status, why);
 		if (bytes > largest)
@@ -49,9 +58,16 @@ bool attention_size_slots(struct attention_job *job, bool *usage,
 			  struct complaint *why)
 {
 	const struct attention_options *o = job->options;
+	const struct cut cut = attention_cut(job);
 	size_t bytes;
 
 	*usage = false;
+	job->shards = shards_open(&cut, job->n);
+	if (!job->shards)
+		return complain(why,
+				"no memory for the shards of %u ranks; "
+				"free some",
+				job->n);
 	if (!largest_block(job, &job->slot_bytes, why))
 		return false;
 	if (job->place->kind != PLACE_HERE &&
@@ -68,6 +84,17 @@ bool attention_size_slots(struct attention_job *job, bool *usage,
 			o->chunk_bytes, job->slot_bytes, KVR_CHUNKS_MAX, bytes);
 }
 
+/* Every rank has the ranges of all. */
+static uint64_t list_bytes(const struct attention_job *job)
+{
+	uint64_t ranges = 0;
+	uint32_t i;
+
+	for (i = 0; i < job->n; i++)
+		ranges += job->shards[i].count;
+	return ranges * sizeof(struct kvr_range);
+}
+
 /* Blocks and slots of our ranks, partial results, and results. */
 static uint64_t needed_bytes(const struct attention_job *job, uint32_t ranks)
 {
@@ -78,7 +105,7 @@ static uint64_t needed_bytes(const struct attention_job *job, uint32_t ranks)
 		in->value_dim * (element + sizeof(float)) + sizeof(float);
 	uint64_t slots = job->n > 1 ? o->slots : 0;
 
-	return ranks * (slots + 1) * job->slot_bytes +
+	return ranks * ((slots + 1) * job->slot_bytes + list_bytes(job)) +
 	       in->tokens * in->q_heads * row * ranks / job->n;
 }
 

@@ -112,14 +112,18 @@ static void print_summary(FILE *to, const struct attention_result *result)
 {
 	const struct attention_job *job = result->job;
 	double ring = attention_ring_seconds(job);
-	char wall[24], pass[24];
+	size_t sequences = job->input->sequences;
+	char wall[24], pass[24], packed[48] = "";
 
+	if (sequences > 1)
+		snprintf(packed, sizeof(packed), " of %zu sequences",
+			 sequences);
 	table_time(result->wall_seconds, wall, sizeof(wall));
 	table_time(ring, pass, sizeof(pass));
 	fprintf(to,
-		"%" PRIu64 " tokens in %s (the pass: %s), %.1f GFLOP/s, "
+		"%" PRIu64 " tokens%s in %s (the pass: %s), %.1f GFLOP/s, "
 		"%s kernel, %u thread%s per rank, %s\n",
-		job->input->tokens, wall, pass,
+		job->input->tokens, packed, wall, pass,
 		ring > 0 ? attention_gflop(job) / ring : 0,
 		job->reports[0].kernel, job->threads,
 		job->threads == 1 ? "" : "s", job->reports[0].transport_in);

@@ -351,6 +351,7 @@ static void close_verifier(struct verifier *v)
 	rows_close(&v->out);
 	rows_close(&v->lse);
 	free(v->rows);
+	shard_close(&v->whole);
 	if (v->found)
 		munmap(v->found, WORKERS_MAX * sizeof(*v->found));
 }
@@ -358,16 +359,20 @@ static void close_verifier(struct verifier *v)
 static bool open_verifier(const struct attention_job *job, struct verifier *v,
 			  struct complaint *why)
 {
+	const struct cut cut = {
+		.partition = PARTITION_CONTIGUOUS,
+		.cu_seqlens = job->input->cu_seqlens,
+		.sequences = job->input->sequences,
+	};
 	int error;
 
 	*v = (struct verifier){.job = job, .desc = job->desc};
 	v->workers = job->input->tokens > BATCH ? WORKERS_MAX : 1;
-	v->whole = (struct shard){.ranges = {{.length = job->input->tokens}},
-				  .count = 1,
-				  .tokens = job->input->tokens};
+	error = shard_open(&cut, 0, 1, &v->whole) ? 0 : ENOMEM;
 	v->desc.q_ranges = v->desc.kv_ranges = v->whole.ranges;
-	v->desc.q_range_count = v->desc.kv_range_count = 1;
-	error = open_shared(v);
+	v->desc.q_range_count = v->desc.kv_range_count = v->whole.count;
+	if (!error)
+		error = open_shared(v);
 	if (!error)
 		error = open_views(v);
 	if (!error)

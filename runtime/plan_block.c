@@ -50,11 +50,23 @@ enum kvr_status kvr_attention_page_bytes(const struct kvr_plan_desc *desc,
 	return range_bytes(ops, &shape, tokens, out);
 }
 
+/* The range list itself travels through the same slots. */
+static enum kvr_status with_list(size_t bytes, size_t ranges, size_t *out)
+{
+	size_t list;
+
+	if (bytes >= KVR_BLOCK_BYTES_MOST ||
+	    __builtin_mul_overflow(ranges, sizeof(struct kvr_range), &list))
+		return KVR_ERR_LIMIT;
+	*out = bytes > list ? bytes : list;
+	return KVR_OK;
+}
+
 enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 					  uint64_t tokens, size_t ranges,
 					  size_t *out)
 {
-	size_t bytes, one, lists, more;
+	size_t bytes, one, more;
 	enum kvr_status status;
 
 	if (!out)
@@ -66,14 +78,30 @@ enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 		return status;
 	/* Each further range costs at most the padding of one token. */
 	if (__builtin_mul_overflow(ranges > 1 ? ranges - 1 : 0, one, &more) ||
-	    __builtin_add_overflow(bytes, more, &bytes) ||
-	    bytes >= KVR_BLOCK_BYTES_MOST)
+	    __builtin_add_overflow(bytes, more, &bytes))
 		return KVR_ERR_LIMIT;
-	/* The range list itself travels through the same slots. */
-	if (__builtin_mul_overflow(ranges, sizeof(struct kvr_range), &lists))
-		return KVR_ERR_LIMIT;
-	*out = bytes > lists ? bytes : lists;
-	return KVR_OK;
+	return with_list(bytes, ranges, out);
+}
+
+enum kvr_status kvr_plan_desc_block_bytes(const struct kvr_plan_desc *desc,
+					  size_t *out)
+{
+	const struct kvr_compute_ops *ops;
+	struct kvr_compute_shape shape;
+	enum kvr_status status;
+	struct kvr_ranges kv;
+	size_t tokens;
+
+	if (!out)
+		return KVR_ERR_INVALID;
+	status = kvr_plan_find_kernel(desc, &shape, &ops);
+	if (status != KVR_OK)
+		return status;
+	kv = (struct kvr_ranges){desc->kv_ranges, desc->kv_range_count};
+	status = kvr_ranges_tokens(kv, &tokens);
+	if (status != KVR_OK)
+		return status;
+	return with_list(ops->block_bytes(&shape, kv), kv.count, out);
 }
 
 /* -------------------------------------------------------------- memory */

@@ -34,13 +34,35 @@ static bool sees(const struct kvr_compute_shape *shape,
 	       q->start <= add(kv->start + kv->length - 1, left);
 }
 
+/* By sequence, as builders list them. */
+static bool ascends(struct kvr_ranges ranges)
+{
+	for (size_t i = 1; i < ranges.count; i++)
+		if (ranges.range[i].sequence < ranges.range[i - 1].sequence)
+			return false;
+	return true;
+}
+
+/* Of two lists of thousands, each range meets those of its sequence alone. */
 static bool needs(const struct kvr_plan *plan, struct kvr_ranges q,
 		  struct kvr_ranges kv)
 {
-	for (size_t i = 0; i < q.count; i++)
-		for (size_t j = 0; j < kv.count; j++)
+	bool ordered = ascends(q) && ascends(kv);
+	size_t first = 0;
+
+	for (size_t i = 0; i < q.count; i++) {
+		uint64_t sequence = q.range[i].sequence;
+
+		while (ordered && first < kv.count &&
+		       kv.range[first].sequence < sequence)
+			first++;
+		for (size_t j = first; j < kv.count; j++) {
 			if (sees(&plan->shape, &q.range[i], &kv.range[j]))
 				return true;
+			if (ordered && kv.range[j].sequence > sequence)
+				break;
+		}
+	}
 	return false;
 }
 

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/ranges.h"
 #include "kvring/attention.h"
-
-/* Where piece i of `pieces` begins, without overflow for any token count. */
-static uint64_t piece_start(uint64_t tokens, uint64_t i, uint64_t pieces)
-{
-	uint64_t base = tokens / pieces;
-	uint64_t extra = tokens % pieces;
-
-	return i * base + (i < extra ? i : extra);
-}
 
 static void add_piece(uint64_t tokens, uint64_t i, uint64_t pieces,
 		      struct kvr_range *out, size_t *count)
 {
-	uint64_t start = piece_start(tokens, i, pieces);
-	uint64_t end = piece_start(tokens, i + 1, pieces);
+	uint64_t start = kvr_piece_start(tokens, i, pieces);
+	uint64_t end = kvr_piece_start(tokens, i + 1, pieces);
 
 	if (start == end)
 		return;

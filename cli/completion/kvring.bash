@@ -13,7 +13,7 @@ _kvring_transports() {
 # Words after an option that takes one of a few values; fails for others.
 _kvring_values() { # option
 	case "$1" in
-	--partition) echo contiguous zigzag ;;
+	--partition) echo contiguous zigzag interleave ;;
 	--dtype) echo f32 bf16 f16 ;;
 	--transport) _kvring_transports ;;
 	*) return 1 ;;

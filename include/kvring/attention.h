@@ -77,6 +77,65 @@ KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_ranges_zigzag(uint64_t tokens, uint32_t rank, uint32_t n,
 		  struct kvr_range out[KVR_ZIGZAG_RANGES], size_t *count);
 
+/*
+ * Striped attention: stripes of `stripe` tokens, dealt out in turn; rank i
+ * holds stripes i, i + n, i + 2n and so on, with n = 1 all as one range. Sizes
+ * differ by at most one stripe, and under a causal mask the rows of one rank
+ * see at most stripe * tokens keys more than those of another. A stripe below
+ * 16 tokens, a panel of the kernels, takes as much memory as one of 16. `out`
+ * has room for `capacity` ranges; with out = NULL they are only counted.
+ * Errors: INVALID (rank >= n, stripe = 0), LIMIT (capacity is too small; the
+ * ranges are then undefined).
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_ranges_interleave(uint64_t tokens, uint64_t stripe, uint32_t rank,
+		      uint32_t n, struct kvr_range *out, size_t capacity,
+		      size_t *count);
+
+/*
+ * Packed batches: sequence s is the tokens cu_seqlens[s] .. cu_seqlens[s + 1]
+ * - 1 of all, so that there is one offset more than `sequences`; the first is
+ * 0, none is below the one before, and equal ones are an empty sequence.
+ * Ranges say `sequence` s and count positions from its first token: a range
+ * begins at token cu_seqlens[sequence] + start of all. They come in the order
+ * of sequences, positions ascending, empty ones left out. out, capacity and
+ * errors are as above; INVALID also for other offsets.
+ *
+ * Contiguous: all tokens in n equal parts, whatever sequence they are of.
+ * Sizes differ by at most one token; work under a causal mask, and with
+ * sequences of different lengths under any, is not balanced. Cheap under a
+ * window or with short sequences: blocks that no rank sees are not sent.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_ranges_packed_contiguous(const uint64_t *cu_seqlens, size_t sequences,
+			     uint32_t rank, uint32_t n, struct kvr_range *out,
+			     size_t capacity, size_t *count);
+
+/*
+ * Zigzag: each sequence in 2n pieces of its own, as kvr_ranges_zigzag has it;
+ * neighbouring pieces are one range, so that there are at most two a sequence.
+ * Which rank is the first changes from sequence to sequence so that those of a
+ * length that 2n does not divide even out: sizes differ by at most one token
+ * in all; work under a causal mask, in each sequence, by at most a row in each
+ * of two pieces. One sequence alone is split as by kvr_ranges_zigzag.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_ranges_packed_zigzag(const uint64_t *cu_seqlens, size_t sequences,
+			 uint32_t rank, uint32_t n, struct kvr_range *out,
+			 size_t capacity, size_t *count);
+
+/*
+ * Interleave: stripes dealt out over all tokens, cut where a sequence ends,
+ * and so every sequence in turn. Sizes differ by at most one stripe in all, as
+ * each sequence's do. Sequences much shorter than n stripes are not balanced
+ * each, only together.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_ranges_packed_interleave(const uint64_t *cu_seqlens, size_t sequences,
+			     uint64_t stripe, uint32_t rank, uint32_t n,
+			     struct kvr_range *out, size_t capacity,
+			     size_t *count);
+
 /* ---------------------------------------------------------------- plan */
 
 struct kvr_plan;
@@ -151,6 +210,15 @@ KVR_API void kvr_plan_destroy(struct kvr_plan *plan);
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_attention_block_bytes(const struct kvr_plan_desc *desc, uint64_t tokens,
 			  size_t ranges, size_t *out);
+
+/*
+ * The same of desc's own kv_ranges, exactly: what slot_bytes must be for this
+ * rank's block and list of ranges. Of many short ranges it may be half of what
+ * kvr_attention_block_bytes must allow for. Errors: as there; INVALID also
+ * where a range wraps.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_plan_desc_block_bytes(const struct kvr_plan_desc *desc, size_t *out);
 
 /* The name of the kernel that the plan computes with; static. */
 KVR_API const char *kvr_plan_kernel(const struct kvr_plan *plan);

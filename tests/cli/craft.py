@@ -48,7 +48,34 @@ def set_offsets(which, begin, end):
     return change
 
 
+def packed(name, values, dtype="I32", shape=None):
+    """q, k and v as ever, and these offsets as they are."""
+    good, size = header()
+    data = b"".join(value.to_bytes(int(dtype[1:]) // 8, "little", signed=True)
+                    for value in values)
+    good["cu_seqlens"] = {"dtype": dtype, "shape": [len(values)] if shape is None else shape,
+                          "data_offsets": [size, size + len(data)]}
+    text = json.dumps(good).encode()
+    with open(name + ".st", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + bytes(size) + data)
+
+
 def main():
+    packed("good-packed", [0, 2, 2, 5])
+    packed("good-packed-wide", [0, 2, 2, 5], "I64")
+    packed("late", [1, 3, 5])
+    packed("negative-first", [-(2**31), 3, 5])
+    packed("falling", [0, 3, 2, 5])
+    packed("negative", [0, -1, 5])
+    packed("negative-wide", [0, -(2**63), 5], "I64")
+    packed("short-packed", [0, 2, 4])
+    packed("long-packed", [0, 2, 6])
+    packed("far-packed", [0, 2**63 - 1], "I64")
+    packed("small-dtype", [0, 2, 5], "I16")
+    packed("two-axes", [0, 2, 3, 5], "I32", [2, 2])
+    packed("no-axis", [0], "I32", [])
+    packed("one-offset", [0])
+    packed("no-offsets", [])
     good, size = header()
     write("good", good, size)
     write("empty-header", b"", 0)

@@ -91,6 +91,7 @@ for command in attention random run info doctor bench; do
 		<(offers kvring $command --) || die "completion of $command"
 done
 has zigzag kvring attention --partition = zig
+has interleave kvring attention --partition = i
 has contiguous kvring attention --partition ""
 has shm kvring attention --transport ""
 for name in lat bw credit pass overlap; do

@@ -45,10 +45,25 @@ refuses indivisible.st "q's 4 heads cannot share k's 3"
 refuses fewer-q-heads.st "q's 2 heads cannot share k's 4"
 refuses huge-shape.st "'q' has a shape larger than any file"
 refuses wrong-size.st "'q' has data_offsets that do not fit"
+refuses late.st "'cu_seqlens' begins with 1; it must begin with 0"
+refuses negative-first.st "'cu_seqlens' begins with -2147483648;"
+refuses falling.st "'cu_seqlens'\[2\] is 2 after 3; it must not descend"
+refuses negative.st "'cu_seqlens'\[1\] is -1 after 0;"
+refuses negative-wide.st "'cu_seqlens'\[1\] is -9223372036854775808 after 0;"
+refuses short-packed.st "'cu_seqlens' ends with 4, but there are 5 tokens"
+refuses long-packed.st "'cu_seqlens' ends with 6, but there are 5 tokens"
+refuses far-packed.st "ends with 9223372036854775807, but"
+refuses small-dtype.st "'cu_seqlens' is I16; convert it to I32 or I64"
+refuses two-axes.st "'cu_seqlens' has 2 axes; make it .sequences . 1."
+refuses no-offsets.st "'cu_seqlens' has 0 elements; make it one more"
+refuses one-offset.st "'cu_seqlens' has 1 elements"
+refuses no-axis.st "'cu_seqlens' has 0 axes; make it"
 
 # An output of a former run survives the failure of the next.
 echo precious >kept.st
 fails 1 "truncated" attention truncated.st -o kept.st -n 2
 [ "$(cat kept.st)" = precious ] || die "the old output is gone"
-works attention good.st -o kept.st -n 2 --verify
-grep -qx verified <<<"$printed" || die "$printed"
+for file in good good-packed good-packed-wide; do
+	works attention $file.st -o kept.st -n 2 --verify
+	grep -qx verified <<<"$printed" || die "$printed"
+done

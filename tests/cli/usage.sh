@@ -33,7 +33,11 @@ a="attention in.st -o out.st"
 		1111111111111111111111111111,1; do
 		fails 2 "--window: '$window'" $a -n 2 --window "$window"
 	done
-	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
+	for how in diagonal interleaved interleave: interleave:0 interleave:-1 \
+		interleave:2x interleave:1099511627777 zigzag:2 ""; do
+		fails 2 "--partition: '$how' is not contiguous, zigzag" \
+			$a -n 2 --partition "$how"
+	done
 	fails 2 "--threads: '0'" $a -n 2 --threads 0
 	fails 2 "--slots: '0'" $a -n 2 --slots 0
 	fails 2 "--slots: '1' is not enough" $a -n 3 --slots 1
@@ -57,6 +61,14 @@ r="--tokens 4 --q-heads 4 --head-dim 8"
 	fails 2 "--kv-heads: 3 do not divide 4" random out.st $r --kv-heads 3
 	fails 2 "--dtype: 'f8'" random out.st $r --dtype f8
 	fails 2 "--seed: '-1'" random out.st $r --seed -1
+	fails 2 "--sequences: '0'" random out.st $r --sequences 0
+	for list in "" 0 4 1,4 0,3 0,5 0,3,2,4 0,,4 "0,4," 0,-1,4 0,x,4 \
+		0,18446744073709551615,4 0,18446744073709551616,4; do
+		fails 2 "--cu-seqlens: '$list' is not a list" \
+			random out.st $r --cu-seqlens "$list"
+	done
+	fails 2 "--cu-seqlens: '0,4' is not needed with --sequences" \
+		random out.st $r --sequences 1 --cu-seqlens 0,4
 }
 
 fails 2 "the program is missing" run -n 2

@@ -173,6 +173,8 @@ static void check_options(const struct attention_options *o)
 {
 	require(o->input_path && o->output_path);
 	require(o->slots >= 1 && o->slots <= 64);
+	require(o->partition <= PARTITION_INTERLEAVE);
+	require(o->stripe >= 1 && o->stripe <= STRIPE_MAX);
 	require(o->slots > 1 || o->place.n <= 2);
 	require(o->place.n <= LAUNCH_RANKS_MAX);
 	require(o->threads <= 1024 && isfinite(o->scale));

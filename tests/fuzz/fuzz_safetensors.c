@@ -2,7 +2,8 @@
 /*
  * The reader of safetensors files under any file. What it accepts lies in the
  * file, once and without gaps, and has the size of its shape; what it refuses
- * it names, with a remedy.
+ * it names, with a remedy. The same of the cu_seqlens in it, whose last element
+ * is taken to be right.
  *
  *	input: 0, then the file; or else any byte, then its header up to a 0,
  *	before which the true length is put, and its data
@@ -13,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cli/safetensors.h"
+#include "cli/cu_seqlens.h"
 #include "tests/fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -78,6 +79,47 @@ static void check_file(const struct safetensors *file, size_t size)
 	require(at == file->data_bytes);
 }
 
+/* How many tokens there must be for the offsets; 0: there are none. */
+static uint64_t tokens_of(const struct safetensors *file)
+{
+	const struct safetensors_tensor *t = safetensors_find(file, CU_SEQLENS);
+	size_t element = t ? safetensors_dtype_bytes(t->dtype) : 0;
+	int64_t tokens = 0;
+	int32_t narrow = 0;
+
+	if (element < 4 || t->end - t->begin < element)
+		return 0;
+	require(pread(file->fd, element == 4 ? (void *)&narrow : &tokens,
+		      element, (off_t)(file->data_start + t->end - element)) ==
+		(ssize_t)element);
+	return (uint64_t)(element == 4 ? narrow : tokens);
+}
+
+static void check_complaint(const struct complaint *why, const char *path)
+{
+	require(strncmp(why->text, path, strlen(path)) == 0);
+	/* A long name may push the remedy out of the line. */
+	require(strstr(why->text, "; ") ||
+		strlen(why->text) == sizeof(why->text) - 1);
+}
+
+static void check_cu_seqlens(const struct safetensors *file, const char *path)
+{
+	uint64_t tokens = tokens_of(file), *at;
+	struct complaint why = {""};
+	size_t sequences;
+
+	if (!cu_seqlens_read(path, file, tokens, &at, &sequences, &why)) {
+		check_complaint(&why, path);
+		return;
+	}
+	require(sequences >= 1 && at[0] == 0 && at[sequences] == tokens);
+	require(tokens <= INT64_MAX);
+	for (size_t i = 0; i < sequences; i++)
+		require(at[i] <= at[i + 1]);
+	free(at);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct complaint why = {""};
@@ -87,12 +129,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size = write_file(data, size, path);
 	if (safetensors_open(path, &file, &why)) {
 		check_file(&file, size);
+		check_cu_seqlens(&file, path);
 		safetensors_close(&file);
 		return 0;
 	}
-	require(strncmp(why.text, path, strlen(path)) == 0);
-	/* A long name may push the remedy out of the line. */
-	require(strstr(why.text, "; ") ||
-		strlen(why.text) == sizeof(why.text) - 1);
+	check_complaint(&why, path);
 	return 0;
 }

@@ -76,24 +76,57 @@ void whole_fini(struct whole *whole)
 /* --------------------------------------------------------- one rank */
 
 struct shard {
-	struct kvr_range ranges[KVR_ZIGZAG_RANGES];
+	struct kvr_range *ranges; /* owned */
+	const uint64_t *cu_seqlens;
 	size_t count, tokens;
 	struct kvr_tensor q, k, v, out;
 	float *lse;
 };
 
+/* One sequence of all where nothing is packed; static for its lifetime. */
+static const uint64_t *offsets_of(const struct whole *w, size_t *sequences)
+{
+	static _Thread_local uint64_t one[2];
+
+	*sequences = w->cu_seqlens ? w->sequences : 1;
+	one[1] = w->tokens;
+	return w->cu_seqlens ? w->cu_seqlens : one;
+}
+
+static enum kvr_status list(const struct whole *w, uint32_t rank, uint32_t n,
+			    struct kvr_range *out, size_t capacity,
+			    size_t *count)
+{
+	size_t sequences;
+	const uint64_t *at = offsets_of(w, &sequences);
+
+	if (w->stripe)
+		return kvr_ranges_packed_interleave(at, sequences, w->stripe,
+						    rank, n, out, capacity,
+						    count);
+	if (!w->zigzag)
+		return kvr_ranges_packed_contiguous(at, sequences, rank, n, out,
+						    capacity, count);
+	if (w->cu_seqlens)
+		return kvr_ranges_packed_zigzag(at, sequences, rank, n, out,
+						capacity, count);
+	if (out)
+		return kvr_ranges_zigzag(w->tokens, rank, n, out, count);
+	*count = KVR_ZIGZAG_RANGES;
+	return KVR_OK;
+}
+
 static void shard_ranges(const struct whole *whole, uint32_t rank, uint32_t n,
 			 struct shard *shard)
 {
-	if (whole->zigzag)
-		CHECK_STATUS(kvr_ranges_zigzag(whole->tokens, rank, n,
-					       shard->ranges, &shard->count),
-			     KVR_OK);
-	else
-		CHECK_STATUS(kvr_ranges_contiguous(whole->tokens, rank, n,
-						   shard->ranges,
-						   &shard->count),
-			     KVR_OK);
+	size_t room, sequences;
+
+	CHECK_STATUS(list(whole, rank, n, NULL, 0, &room), KVR_OK);
+	shard->ranges = calloc(room + 1, sizeof(*shard->ranges));
+	CHECK(shard->ranges);
+	CHECK_STATUS(list(whole, rank, n, shard->ranges, room, &shard->count),
+		     KVR_OK);
+	shard->cu_seqlens = offsets_of(whole, &sequences);
 	shard->tokens = 0;
 	for (size_t i = 0; i < shard->count; i++)
 		shard->tokens += shard->ranges[i].length;
@@ -106,8 +139,11 @@ static void move_rows(const struct shard *shard, void *full, void *part,
 	char *at = part;
 
 	for (size_t i = 0; i < shard->count; i++) {
-		char *rows = (char *)full + shard->ranges[i].start * row_bytes;
-		size_t bytes = shard->ranges[i].length * row_bytes;
+		const struct kvr_range *range = &shard->ranges[i];
+		uint64_t row =
+			shard->cu_seqlens[range->sequence] + range->start;
+		char *rows = (char *)full + row * row_bytes;
+		size_t bytes = range->length * row_bytes;
 
 		memcpy(in ? at : rows, in ? rows : at, bytes);
 		at += bytes;
@@ -144,6 +180,7 @@ static void shard_open(const struct whole *w, uint32_t rank, uint32_t n,
 
 static void shard_close(struct shard *shard)
 {
+	free(shard->ranges);
 	free(shard->q.data);
 	free(shard->k.data);
 	free(shard->v.data);
@@ -190,13 +227,15 @@ static size_t slot_bytes(const struct whole *w)
 	size_t most = 0;
 
 	for (uint32_t i = 0; i < w->n; i++) {
+		struct kvr_plan_desc desc = w->desc;
 		struct shard shard;
 		size_t bytes;
 
 		shard_ranges(w, i, w->n, &shard);
-		CHECK_STATUS(kvr_attention_block_bytes(&w->desc, shard.tokens,
-						       shard.count, &bytes),
-			     KVR_OK);
+		desc.kv_ranges = shard.ranges;
+		desc.kv_range_count = shard.count;
+		CHECK_STATUS(kvr_plan_desc_block_bytes(&desc, &bytes), KVR_OK);
+		free(shard.ranges);
 		most = bytes > most ? bytes : most;
 	}
 	return most;
@@ -220,13 +259,18 @@ void whole_run(struct whole *whole)
 
 void whole_oracle(const struct whole *whole, float *out, float *lse)
 {
-	const struct kvr_range all = {.length = whole->tokens};
 	struct kvr_plan_desc desc = whole->desc;
-	size_t n = whole->tokens;
+	size_t n = whole->tokens, sequences;
+	const uint64_t *at = offsets_of(whole, &sequences);
+	struct kvr_range *all = calloc(sequences, sizeof(*all));
 	struct kvr_tensor q, k, v, o;
 
-	desc.q_ranges = desc.kv_ranges = &all;
-	desc.q_range_count = desc.kv_range_count = n ? 1 : 0;
+	CHECK(all);
+	/* Not by a builder: sequence after sequence, whole. */
+	for (size_t i = 0; i < sequences; i++)
+		all[i] = (struct kvr_range){i, 0, at[i + 1] - at[i]};
+	desc.q_ranges = desc.kv_ranges = all;
+	desc.q_range_count = desc.kv_range_count = sequences;
 	q = kvr_tensor_dense(whole->q, desc.dtype, n, desc.q_heads,
 			     desc.head_dim);
 	k = kvr_tensor_dense(whole->k, desc.dtype, n, desc.kv_heads,
@@ -237,6 +281,7 @@ void whole_oracle(const struct whole *whole, float *out, float *lse)
 	CHECK_STATUS(
 		kvr_attention_oracle(&desc, &q, &k, &v, NULL, n, &o, lse, n),
 		KVR_OK);
+	free(all);
 }
 
 float whole_out(const struct whole *whole, size_t i)

@@ -15,6 +15,10 @@ struct whole {
 	struct kvr_plan_desc desc;
 	size_t tokens;
 	bool zigzag;
+	uint64_t stripe; /* not 0: interleave, whatever zigzag says */
+	/* A packed batch of `sequences`; NULL: one sequence. The caller's. */
+	const uint64_t *cu_seqlens;
+	size_t sequences;
 	uint32_t threads; /* per rank */
 	enum kvr_dtype out_dtype;
 

@@ -82,8 +82,13 @@ static void print(char **text, const struct verification *verification,
 {
 	const struct attention_options options = {.slots = 2,
 						  .window = {-1, -1}};
-	const struct attention_input input = {
-		.tokens = 1000, .q_heads = 2, .head_dim = 16, .value_dim = 16};
+	uint64_t cu_seqlens[] = {0, 1000};
+	const struct attention_input input = {.tokens = 1000,
+					      .q_heads = 2,
+					      .head_dim = 16,
+					      .value_dim = 16,
+					      .cu_seqlens = cu_seqlens,
+					      .sequences = 1};
 	const struct attention_job job = {.options = &options,
 					  .n = 2,
 					  .threads = 1,
