@@ -33,13 +33,14 @@ struct attention_options {
 
 /* ------------------------------------------------------- input, output */
 
-/* q, k and v, checked against each other. */
+/* q, k and v, checked against each other, and sinks, read. */
 struct attention_input {
 	struct safetensors file;
 	enum kvr_dtype dtype;
 	uint64_t tokens;
 	uint32_t q_heads, kv_heads, head_dim, value_dim;
 	uint64_t q_offset, k_offset, v_offset; /* in the file */
+	float *sinks;			       /* of q_heads; NULL: none */
 };
 
 bool attention_input_open(const char *path, struct attention_input *out,

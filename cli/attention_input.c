@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/attention.h"
+#include "cli/element.h"
 
 #define DIM_MAX 256
 
@@ -112,12 +114,84 @@ static bool check_together(const char *path, const struct safetensors_tensor *q,
 	return true;
 }
 
+static bool check_sinks(const char *path, const struct safetensors_tensor *t,
+			const struct safetensors_tensor *q,
+			enum kvr_dtype *dtype, struct complaint *why)
+{
+	if (!dtype_of(t->dtype, dtype))
+		return complain(why,
+				"%s: tensor 'sinks' is %s; convert it to F32, "
+				"BF16 or F16",
+				path, t->dtype);
+	return (t->rank == 1 && t->shape[0] == q->shape[1]) ||
+	       complain(why,
+			"%s: tensor 'sinks' is not [%" PRIu64 "], one of each "
+			"head of q; make it so",
+			path, q->shape[1]);
+}
+
+static bool read_sinks(const char *path, const struct safetensors *file,
+		       const struct safetensors_tensor *t, enum kvr_dtype dtype,
+		       float *to, struct complaint *why)
+{
+	struct kvr_range all = {.length = t->shape[0]};
+	struct shard whole = {
+		.ranges = {all}, .count = 1, .tokens = all.length};
+	size_t element = kvr_dtype_bytes(dtype);
+	uint64_t bad = all.length;
+	struct rows rows;
+	int error = rows_open(file->fd, file->data_start + t->begin, element,
+			      element, &whole, &rows);
+
+	if (error)
+		return complain(why, "%s: reading 'sinks': %s; check the disk",
+				path, strerror(error));
+	for (uint64_t i = 0; i < all.length; i++) {
+		to[i] = (float)element_value(dtype, rows.data, i);
+		if (!(to[i] < INFINITY))
+			bad = i;
+	}
+	rows_close(&rows);
+	return bad == all.length ||
+	       complain(why,
+			"%s: tensor 'sinks' has NaN or infinity for head "
+			"%" PRIu64 "; make it finite, or -inf for none",
+			path, bad);
+}
+
+/* *out: NULL where there are none. */
+static bool take_sinks(const char *path, const struct safetensors *file,
+		       const struct safetensors_tensor *q, float **out,
+		       struct complaint *why)
+{
+	const struct safetensors_tensor *t = safetensors_find(file, "sinks");
+	enum kvr_dtype dtype = KVR_F32;
+	float *sinks;
+
+	*out = NULL;
+	if (!t)
+		return true;
+	if (!check_sinks(path, t, q, &dtype, why))
+		return false;
+	sinks = malloc(q->shape[1] * sizeof(*sinks));
+	if (!sinks)
+		return complain(why, "%s: no memory for 'sinks'; free some",
+				path);
+	if (!read_sinks(path, file, t, dtype, sinks, why)) {
+		free(sinks);
+		return false;
+	}
+	*out = sinks;
+	return true;
+}
+
 bool attention_input_open(const char *path, struct attention_input *out,
 			  struct complaint *why)
 {
 	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
 	enum kvr_dtype dtype = KVR_F32;
 	struct safetensors file;
+	float *sinks;
 
 	if (!safetensors_open(path, &file, why))
 		return false;
@@ -127,7 +201,8 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	if (k)
 		v = find(path, &file, "v", why);
 	if (!v || !check_together(path, q, k, v, why) ||
-	    !dtype_of(q->dtype, &dtype)) {
+	    !dtype_of(q->dtype, &dtype) ||
+	    !take_sinks(path, &file, q, &sinks, why)) {
 		safetensors_close(&file);
 		return false;
 	}
@@ -142,6 +217,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.q_offset = file.data_start + q->begin,
 		.k_offset = file.data_start + k->begin,
 		.v_offset = file.data_start + v->begin,
+		.sinks = sinks,
 	};
 	return true;
 }
@@ -149,6 +225,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 void attention_input_close(struct attention_input *input)
 {
 	safetensors_close(&input->file);
+	free(input->sinks);
 }
 
 enum kvr_dtype attention_output_dtype(const struct attention_options *options,

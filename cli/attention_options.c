@@ -377,7 +377,8 @@ struct attention_options attention_options_parse(int argc, char **argv,
 		" v [tokens, kv_heads, dim] of the safetensors file INPUT, by a"
 		" ring of N processes that pass key/value blocks to each other."
 		" Writes out [tokens, q_heads, dim of v] and lse [q_heads, "
-		"tokens], the natural logarithm of each row's sum.\v"
+		"tokens], the natural logarithm of each row's sum, which counts"
+		" the tensor sinks [q_heads] where INPUT has it.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage, 128 plus the "
 		"number of the signal when interrupted (130 by Ctrl-C).",
 		0,

@@ -27,6 +27,7 @@ struct random_options {
 	const char *path;
 	uint64_t tokens, q_heads, kv_heads, head_dim, value_dim, seed;
 	enum type type;
+	bool sinks;
 };
 
 enum key {
@@ -36,6 +37,7 @@ enum key {
 	KEY_HEAD_DIM,
 	KEY_VALUE_DIM,
 	KEY_DTYPE,
+	KEY_SINKS,
 	KEY_SEED
 };
 
@@ -49,6 +51,7 @@ static const struct argp_option options[] = {
 	{"value-dim", KEY_VALUE_DIM, "D", 0,
 	 "Make heads of v of D elements (default: --head-dim)", 0},
 	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default), bf16 or f16", 0},
+	{"sinks", KEY_SINKS, 0, 0, "Add sinks, one for each head of q", 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
 
@@ -117,6 +120,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_DTYPE:
 		o->type = type_of(state, arg);
 		return 0;
+	case KEY_SINKS:
+		o->sinks = true;
+		return 0;
 	case KEY_SEED:
 		o->seed = usage_number(state, "--seed", arg, 0, UINT64_MAX);
 		return 0;
@@ -156,11 +162,13 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 			const struct safetensors_spec *spec, int fd)
 {
 	const struct progress_bar bar = progress_bar_begin(spec->name);
-	uint64_t total = spec->shape[0] * spec->shape[1] * spec->shape[2], at;
-	size_t element = types[o->type].bytes, count;
+	size_t element = types[o->type].bytes, count, i;
+	uint64_t total = 1, at;
 	float piece[PIECE];
 	int code = 0;
 
+	for (i = 0; i < spec->rank; i++)
+		total *= spec->shape[i];
 	for (at = 0; at < total && code == 0; at += count) {
 		count = total - at < PIECE ? (size_t)(total - at) : PIECE;
 		fill(o, stream, at, count, piece);
@@ -175,13 +183,18 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 	return code;
 }
 
+static size_t tensors(const struct random_options *o)
+{
+	return o->sinks ? 4 : 3;
+}
+
 static int write_tensors(const struct random_options *o,
-			 const struct safetensors_spec specs[3], int fd)
+			 const struct safetensors_spec specs[4], int fd)
 {
 	int code = 0;
 	uint64_t i;
 
-	for (i = 0; i < 3 && code == 0; i++)
+	for (i = 0; i < tensors(o) && code == 0; i++)
 		code = write_tensor(o, i, &specs[i], fd);
 	if (code == 0)
 		return CLI_OK;
@@ -197,7 +210,7 @@ static int write_tensors(const struct random_options *o,
 
 /* Everything but the head of the file; gives up *output. */
 static int write_file(const struct random_options *o,
-		      const struct safetensors_spec specs[3],
+		      const struct safetensors_spec specs[4],
 		      struct output *output)
 {
 	int code = write_tensors(o, specs, output->fd);
@@ -214,7 +227,7 @@ static int write_file(const struct random_options *o,
 }
 
 static bool open_file(const struct random_options *o,
-		      struct safetensors_spec specs[3], struct output *output,
+		      struct safetensors_spec specs[4], struct output *output,
 		      struct complaint *why)
 {
 	size_t head_bytes;
@@ -222,7 +235,8 @@ static bool open_file(const struct random_options *o,
 	bool ok = false;
 	void *head;
 
-	if (!safetensors_head(specs, 3, &head, &head_bytes, &total, why))
+	if (!safetensors_head(specs, tensors(o), &head, &head_bytes, &total,
+			      why))
 		return false;
 	if (!output_open(o->path, total, -1, output, why))
 		goto out_free;
@@ -258,10 +272,11 @@ int cmd_random(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, 0, &o);
 
 	const char *type = types[o.type].name;
-	struct safetensors_spec specs[3] = {
+	struct safetensors_spec specs[4] = {
 		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
 		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
-		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0}};
+		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0},
+		{"sinks", type, 1, {o.q_heads}, 0}};
 
 	if (signals_block(&why) && open_file(&o, specs, &output, &why))
 		return write_file(&o, specs, &output);

@@ -11,7 +11,8 @@
 
 /*
  * The shape that desc asks for, defaults filled in. Errors: INVALID (heads,
- * dims, dtype, mask or softcap out of range; scale not finite).
+ * dims, dtype, mask or softcap out of range; scale not finite; a sink NaN or
+ * +inf). Sinks are borrowed from desc.
  */
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out);

@@ -48,6 +48,13 @@ def set_offsets(which, begin, end):
     return change
 
 
+def sinks(name, shape, dtype="F32", data=None):
+    text, size = header()
+    text["sinks"] = tensor(shape, size, dtype)
+    data = data or bytes(text["sinks"]["data_offsets"][1] - size)
+    write(name, text, bytes(size) + data)
+
+
 def main():
     good, size = header()
     write("good", good, size)
@@ -76,6 +83,11 @@ def main():
     changed("other-v-tokens", lambda g, s: None, v=[4, 4, 8])
     changed("indivisible", lambda g, s: None, k=[5, 3, 8])
     changed("fewer-q-heads", lambda g, s: None, q=[5, 2, 8])
+    sinks("other-sinks", [3])
+    sinks("sinks-of-rows", [HEADS, 1])
+    sinks("wrong-sinks", [HEADS], "I32")
+    sinks("infinite-sink", [HEADS],
+          data=struct.pack("<4f", 0, -float("inf"), float("inf"), 1e30))
     changed("huge-shape", lambda g, s: g["q"].update(
         shape=[2**62, 4, 1]))
     changed("wrong-size", lambda g, s: g["q"].update(

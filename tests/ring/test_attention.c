@@ -3,6 +3,7 @@
  * Ring attention against the oracle, over random shapes, types, masks,
  * partitions, ring sizes, slots and chunks.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,6 +35,8 @@ static void draw_case(uint64_t *seed, struct whole *whole)
 	static const uint32_t dims[] = {1, 3, 8, 16, 33, 64, 80, 128, 256};
 	static const struct kvr_window windows[] = {
 		{0, 0}, {7, 0}, {30, -1}, {-1, 11}, {64, 64}};
+	static const float sinks[12] = {0.5f, -1, 3, -INFINITY, 0, -8,
+					1,    2,  7, -1e30f,	4, 30};
 	static const size_t chunks[] = {1 << 20, 4096, 1023, 129};
 	struct kvr_plan_desc desc;
 
@@ -46,6 +49,8 @@ static void draw_case(uint64_t *seed, struct whole *whole)
 	desc.mask = pick(seed, 0, 1) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	desc.scale = pick(seed, 0, 3) ? 0 : 0.3f;
 	desc.softcap = pick(seed, 0, 3) ? 0 : 0.7f;
+	if (!pick(seed, 0, 3))
+		desc.sinks = sinks;
 	if (!pick(seed, 0, 2))
 		desc.window = &windows[pick(seed, 0, 4)];
 	whole_init(whole, &desc, pick(seed, 1, 150), whole_random(seed), 1);

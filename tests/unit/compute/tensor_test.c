@@ -221,6 +221,28 @@ static void shape_out_of_range_refused(void **state)
 	desc = good, desc.scale = INFINITY, assert_refused(&desc);
 }
 
+/* Of any head; -inf is no sink, and finite ones may be as large as they are. */
+static void shape_wrong_sink_refused(void **state)
+{
+	float sinks[4] = {0, -INFINITY, 3e38f, -3e38f};
+	struct kvr_plan_desc desc = good;
+	struct kvr_compute_shape shape;
+
+	(void)state;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_null(shape.sinks);
+	desc.sinks = sinks;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_ptr_equal(shape.sinks, sinks);
+	for (size_t h = 0; h < 4; h++) {
+		float kept = sinks[h];
+
+		sinks[h] = NAN, assert_refused(&desc);
+		sinks[h] = INFINITY, assert_refused(&desc);
+		sinks[h] = kept;
+	}
+}
+
 static void ranges_tokens_added_up(void **state)
 {
 	const struct kvr_range range[] = {{0, 5, 3}, {1, 0, 0}, {9, 1, 4}};
@@ -273,6 +295,7 @@ int main(void)
 		cmocka_unit_test(tensor_axis_of_one_needs_no_stride),
 		cmocka_unit_test(shape_defaults_filled_in),
 		cmocka_unit_test(shape_out_of_range_refused),
+		cmocka_unit_test(shape_wrong_sink_refused),
 		cmocka_unit_test(ranges_tokens_added_up),
 		cmocka_unit_test(ranges_overflow_refused),
 	};
