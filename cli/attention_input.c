@@ -7,8 +7,6 @@
 #include "cli/attention.h"
 #include "cli/element.h"
 
-#define DIM_MAX 256
-
 static const char *const dtype_names[] = {
 	[KVR_F32] = "F32",
 	[KVR_BF16] = "BF16",
@@ -56,11 +54,11 @@ static bool check_tensor(const char *path, const struct safetensors_tensor *t,
 				"%s: tensor '%s' has %" PRIu64 " heads; "
 				"make it [tokens, heads, dim]",
 				path, t->name, t->shape[1]);
-	if (t->shape[2] > DIM_MAX)
+	if (t->shape[2] > KVR_DIM_MAX)
 		return complain(why,
 				"%s: tensor '%s' has a head dimension of "
 				"%" PRIu64 "; at most %d is supported",
-				path, t->name, t->shape[2], DIM_MAX);
+				path, t->name, t->shape[2], KVR_DIM_MAX);
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include "cli/random.h"
 #include "cli/safetensors.h"
 #include "cli/signals.h"
+#include "kvring/attention.h"
 
 #define PIECE 65536 /* elements made at a time */
 
@@ -102,10 +103,12 @@ static error_t parse_size(int key, const char *arg, struct argp_state *state,
 		o->kv_heads = usage_number(state, "--kv-heads", arg, 1, 65536);
 		return 0;
 	case KEY_HEAD_DIM:
-		o->head_dim = usage_number(state, "--head-dim", arg, 1, 256);
+		o->head_dim =
+			usage_number(state, "--head-dim", arg, 1, KVR_DIM_MAX);
 		return 0;
 	case KEY_VALUE_DIM:
-		o->value_dim = usage_number(state, "--value-dim", arg, 1, 256);
+		o->value_dim =
+			usage_number(state, "--value-dim", arg, 1, KVR_DIM_MAX);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

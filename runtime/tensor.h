@@ -7,8 +7,6 @@
 
 #include "runtime/compute.h"
 
-#define KVR_DIM_MAX 256
-
 /*
  * The shape that desc asks for, defaults filled in. Errors: INVALID (heads,
  * dims, dtype, mask or softcap out of range; scale not finite; a sink NaN or

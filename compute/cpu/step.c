@@ -128,7 +128,7 @@ static bool look(const struct rectangle *r, size_t first, uint64_t key,
 		 struct view *view, struct kvr_cpu_tile *tile)
 {
 	uint64_t left = r->range->length - key;
-	uint64_t keys = left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS;
+	uint64_t keys = left < r->cpu->keys ? left : r->cpu->keys;
 	size_t last = r->item->rows - 1;
 	struct span span = seen_from(
 		r->cpu, position_of(r->cpu, r->item, r->item->row + first),
@@ -206,13 +206,13 @@ static void step_range(const struct rectangle *r, struct span seen)
 	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
 	size_t bytes = panel * kvr_dtype_bytes(cpu->shape.dtype);
 
-	for (uint64_t key = seen.first / KVR_CPU_KEYS * KVR_CPU_KEYS;
-	     key < seen.end; key += KVR_CPU_KEYS) {
+	for (uint64_t key = seen.first / cpu->keys * cpu->keys; key < seen.end;
+	     key += cpu->keys) {
 		const char *from =
 			r->panels + (size_t)(key / KVR_CPU_PANEL) * bytes;
 		uint64_t left = seen.end - key;
-		size_t count = kvr_cpu_panels(
-			left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS);
+		size_t count =
+			kvr_cpu_panels(left < cpu->keys ? left : cpu->keys);
 
 		step_keys(r, key, widen(r, from, count * panel));
 	}

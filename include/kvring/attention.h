@@ -108,11 +108,13 @@ struct kvr_window {
  */
 typedef void (*kvr_step_fn)(void *arg, uint32_t done, uint32_t steps);
 
+#define KVR_DIM_MAX 576
+
 struct kvr_plan_desc {
 	size_t size;
 	uint32_t q_heads, kv_heads; /* kv_heads divides q_heads */
-	uint32_t head_dim;	    /* of q and k; 1 .. 256 */
-	uint32_t value_dim;	    /* of v and out; 0: head_dim */
+	uint32_t head_dim;	    /* of q and k; 1 .. KVR_DIM_MAX */
+	uint32_t value_dim;	    /* of v and out, likewise; 0: head_dim */
 	enum kvr_dtype dtype;	    /* of q, k and v */
 	enum kvr_mask mask;
 	const struct kvr_window *window; /* NULL: none; copied */

@@ -76,7 +76,7 @@ def main():
         tensor([TOKENS, HEADS, DIM], 1280, "BF16", 2)) or s - 320)
     changed("flat", lambda g, s: None, q=[TOKENS, HEADS * DIM])
     changed("no-tokens", lambda g, s: None, q=[0, 4, 8], k=[0, 4, 8])
-    changed("wide", lambda g, s: None, q=[2, 2, 257], k=[2, 2, 257])
+    changed("wide", lambda g, s: None, q=[2, 2, 577], k=[2, 2, 577])
     changed("more-keys", lambda g, s: None, k=[6, 4, 8])
     changed("other-dim", lambda g, s: None, q=[5, 4, 16])
     changed("other-v-heads", lambda g, s: None, v=[5, 2, 8])

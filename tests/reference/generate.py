@@ -135,6 +135,15 @@ def all_cases():
         # the first 9 queries see no key: 0 and the sink
         yield case(dtype, "causal", 33, (6, 1), 16, kv=24, start=(0, 9),
                    kind="peaked", sinks=True)
+    # wide heads: of latent attention, and the widest
+    for dtype in TYPES:
+        yield case(dtype, "causal", 12, (4, 1), (576, 512))
+        yield case(dtype, "full", 7, (2, 1), (576, 512),
+                   softcap=2.0)
+        yield case(dtype, "causal", 20, (4, 2), (192, 128), window=(7, -1))
+    yield case("bf16", "full", 6, (2, 2), 576)
+    yield case("f32", "causal", 9, (1, 1), (1, 576))
+    yield case("f16", "causal", 110, (1, 1), (575, 1))
 
 
 def name_of(c):

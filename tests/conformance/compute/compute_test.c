@@ -512,6 +512,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_second_pass_same_bits),
 		cmocka_unit_test(kernel_large_scores_match_oracle),
 		cmocka_unit_test(kernel_softcap_matches_oracle),
+		cmocka_unit_test(kernel_wide_heads_match_oracle),
 		cmocka_unit_test(kernel_sinks_match_oracle),
 		cmocka_unit_test(kernel_sink_alone_is_the_lse),
 		cmocka_unit_test(kernel_sink_counts_once),

@@ -37,6 +37,37 @@ void kernel_softcap_matches_oracle(void **state)
 		}
 }
 
+/*
+ * Tiles of keys are shorter here, of 96 at 576 + 512: windows with edges
+ * around theirs, and tails of each.
+ */
+void kernel_wide_heads_match_oracle(void **state)
+{
+	static const uint32_t dims[][2] = {{576, 512}, {192, 128}, {576, 576},
+					   {512, 1},   {1, 512},   {575, 511}};
+	static const size_t keys[] = {95, 96, 97, 200, 289};
+	struct manner m = plainly();
+
+	(void)state;
+	for (size_t d = 0; d < 6; d++)
+		for (size_t i = 0; i < 5; i++) {
+			struct problem p;
+
+			problem_square(&p, 13, keys[i], dims[d][0],
+				       KVR_MASK_CAUSAL);
+			p.desc.value_dim = dims[d][1];
+			p.desc.q_heads = 2;
+			p.desc.dtype = (enum kvr_dtype)((d + i) % 3);
+			p.q_range[0].start = keys[i] - 10;
+			p.window = (struct kvr_window){(int64_t)(90 + i), 0};
+			p.desc.window = i % 2 ? &p.window : NULL;
+			m.steps = 1 + (uint32_t)d % 2;
+			problem_fill(&p, d);
+			check(&p, &m);
+			problem_free(&p);
+		}
+}
+
 /* One of each size; from 1 to 4 blocks, with rows that see no key. */
 void kernel_sinks_match_oracle(void **state)
 {

@@ -169,6 +169,8 @@ void problem_random(struct problem *p, uint64_t seed)
 	p->desc.head_dim = (uint32_t)random_choice(&state, dims, 10);
 	if (random_below(&state, 2))
 		p->desc.value_dim = (uint32_t)random_choice(&state, dims, 10);
+	if (random_below(&state, 16) == 0)
+		p->desc.head_dim = 257 + (uint32_t)random_below(&state, 320);
 	p->desc.dtype = (enum kvr_dtype)random_below(&state, 3);
 	p->desc.mask =
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;

@@ -190,10 +190,10 @@ static void shape_defaults_filled_in(void **state)
 	assert_int_equal(shape.kv_heads, 2);
 	assert_int_equal(shape.dtype, KVR_BF16);
 	assert_int_equal(shape.mask, KVR_MASK_CAUSAL);
-	desc.value_dim = 256;
+	desc.value_dim = 576;
 	desc.scale = -2;
 	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
-	assert_int_equal(shape.value_dim, 256);
+	assert_int_equal(shape.value_dim, 576);
 	assert_true(shape.scale == -2);
 }
 
@@ -213,8 +213,8 @@ static void shape_out_of_range_refused(void **state)
 	desc = good, desc.q_heads = 0, assert_refused(&desc);
 	desc = good, desc.kv_heads = 0, assert_refused(&desc);
 	desc = good, desc.head_dim = 0, assert_refused(&desc);
-	desc = good, desc.head_dim = 257, assert_refused(&desc);
-	desc = good, desc.value_dim = 257, assert_refused(&desc);
+	desc = good, desc.head_dim = 577, assert_refused(&desc);
+	desc = good, desc.value_dim = 577, assert_refused(&desc);
 	desc = good, desc.dtype = (enum kvr_dtype)7, assert_refused(&desc);
 	desc = good, desc.mask = (enum kvr_mask)2, assert_refused(&desc);
 	desc = good, desc.scale = NAN, assert_refused(&desc);

@@ -139,8 +139,8 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.kv_heads = 0, KVR_ERR_INVALID);
 	REFUSED(d.q_heads = 3; d.kv_heads = 2, KVR_ERR_INVALID);
 	REFUSED(d.head_dim = 0, KVR_ERR_INVALID);
-	REFUSED(d.head_dim = 257, KVR_ERR_INVALID);
-	REFUSED(d.value_dim = 257, KVR_ERR_INVALID);
+	REFUSED(d.head_dim = 577, KVR_ERR_INVALID);
+	REFUSED(d.value_dim = 577, KVR_ERR_INVALID);
 	REFUSED(d.dtype = (enum kvr_dtype)9, KVR_ERR_INVALID);
 	REFUSED(d.mask = (enum kvr_mask)9, KVR_ERR_INVALID);
 	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
