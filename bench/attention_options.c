@@ -88,7 +88,7 @@ static error_t parse_shape(int key, char *arg, const struct argp_state *state,
 		o->kv_heads = (uint32_t)attention_number(state, arg, 65536);
 		return 0;
 	case KEY_DIM:
-		o->dim = (uint32_t)attention_number(state, arg, 256);
+		o->dim = (uint32_t)attention_number(state, arg, KVR_DIM_MAX);
 		return 0;
 	case KEY_DTYPE:
 		o->dtype = dtype_of(state, arg);

@@ -9,8 +9,9 @@
  * the same number of threads with the same instruction set, and right after
  * it one attention (begin, step, finish; the keys are packed before; with
  * --page-tokens in pages, which lie in memory from the last to the first).
- * Counted are 4 * head_dim operations for each query and key that see each
- *other.
+ * Counted are 2 * (head_dim + value_dim) operations for each query and key that
+ * see each other. The widest heads are those of latent attention, where all
+ * query heads have one of keys.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -101,9 +102,10 @@ static void *memory(size_t bytes)
 }
 
 static struct kvr_tensor random_tensor(const struct options *o,
-				       enum kvr_dtype dtype, size_t dim)
+				       enum kvr_dtype dtype, size_t heads,
+				       size_t dim)
 {
-	size_t count = o->tokens * o->heads * dim;
+	size_t count = o->tokens * heads * dim;
 	void *data = memory(count * kvr_dtype_bytes(dtype));
 	unsigned seed = 1;
 
@@ -115,7 +117,7 @@ static struct kvr_tensor random_tensor(const struct options *o,
 		else
 			((uint16_t *)data)[i] = kvr_bf16_from_f32(value);
 	}
-	return kvr_tensor_dense(data, dtype, o->tokens, o->heads, dim);
+	return kvr_tensor_dense(data, dtype, o->tokens, heads, dim);
 }
 
 static struct kvr_ranges ranges(const struct attention *a)
@@ -154,13 +156,13 @@ static void open_pages(struct attention *a, size_t most)
 
 static void attention_open(struct attention *a, const struct options *o)
 {
-	uint32_t dim = a->shape.head_dim;
+	const struct kvr_compute_shape *s = &a->shape;
 
 	a->range = (struct kvr_range){.length = o->tokens};
-	a->q = random_tensor(o, a->shape.dtype, dim);
-	a->k = random_tensor(o, a->shape.dtype, dim);
-	a->v = random_tensor(o, a->shape.dtype, dim);
-	a->out = random_tensor(o, KVR_F32, dim);
+	a->q = random_tensor(o, s->dtype, s->q_heads, s->head_dim);
+	a->k = random_tensor(o, s->dtype, s->kv_heads, s->head_dim);
+	a->v = random_tensor(o, s->dtype, s->kv_heads, s->value_dim);
+	a->out = random_tensor(o, KVR_F32, s->q_heads, s->value_dim);
 	a->lse = memory(o->tokens * o->heads * sizeof(*a->lse));
 	a->block = memory(a->ops->block_bytes(&a->shape, ranges(a)));
 	if (a->ops->open(&a->shape, ranges(a), o->threads, &a->compute))
@@ -204,7 +206,8 @@ static double measure_attention(const struct attention *a)
 		a->ops->step(a->compute, ranges(a), a->block);
 	a->ops->finish(a->compute, &a->out, a->lse, a->range.length);
 	begun = report_seconds() - begun;
-	flop = 4.0 * a->shape.head_dim * a->shape.q_heads * visible_pairs(a);
+	flop = 2.0 * (a->shape.head_dim + a->shape.value_dim) *
+	       a->shape.q_heads * visible_pairs(a);
 	return flop / begun * 1e-9;
 }
 
@@ -225,8 +228,9 @@ static void run_case(const struct options *o, const struct kernel *kernel,
 		rate[i] = measure_attention(&a);
 		ratio[i] = rate[i] / peak[i];
 	}
-	printf("%-8s %-4s d=%-3u %-6s", kernel->ops->name,
+	printf("%-8s %-4s d=%3u/%-3u %-6s", kernel->ops->name,
 	       shape->dtype == KVR_F32 ? "f32" : "bf16", shape->head_dim,
+	       shape->value_dim,
 	       shape->mask == KVR_MASK_FULL ? "full" : "causal");
 	report_print_spread("GFLOP/s", report_spread(rate, o->pairs), 1);
 	report_print_spread("peak", report_spread(peak, o->pairs), 1);
@@ -239,16 +243,16 @@ static void run_case(const struct options *o, const struct kernel *kernel,
 static void run_kernel(const struct options *o, const struct kernel *kernel,
 		       struct kvr_cpu_pool *pool)
 {
-	static const uint32_t dims[] = {64, 128};
-	struct kvr_compute_shape shape = {
-		.q_heads = o->heads,
-		.kv_heads = o->heads,
-	};
+	static const uint32_t dims[][2] = {
+		{64, 64}, {128, 128}, {192, 128}, {576, 512}};
+	struct kvr_compute_shape shape = {.q_heads = o->heads};
 
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 16; i++) {
 		shape.dtype = i & 1 ? KVR_BF16 : KVR_F32;
 		shape.mask = i & 2 ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
-		shape.head_dim = shape.value_dim = dims[i / 4];
+		shape.head_dim = dims[i / 4][0];
+		shape.value_dim = dims[i / 4][1];
+		shape.kv_heads = shape.head_dim > 256 ? 1 : o->heads;
 		shape.scale = 0.125f;
 		run_case(o, kernel, pool, &shape);
 	}

@@ -40,7 +40,7 @@ struct attention_options {
 
 /* ------------------------------------------------------- input, output */
 
-/* q, k and v, checked against each other. */
+/* q, k and v, checked against each other, and sinks, read. */
 struct attention_input {
 	struct safetensors file;
 	enum kvr_dtype dtype;
@@ -50,6 +50,7 @@ struct attention_input {
 	/* Sequence i is the rows cu_seqlens[i] .. cu_seqlens[i + 1] - 1. */
 	uint64_t *cu_seqlens;
 	size_t sequences;
+	float *sinks; /* of q_heads; NULL: none */
 };
 
 bool attention_input_open(const char *path, struct attention_input *out,

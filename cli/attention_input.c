@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/attention.h"
 #include "cli/cu_seqlens.h"
-
-#define DIM_MAX 256
+#include "cli/element.h"
 
 static const char *const dtype_names[] = {
 	[KVR_F32] = "F32",
@@ -55,11 +55,11 @@ static bool check_tensor(const char *path, const struct safetensors_tensor *t,
 				"%s: tensor '%s' has %" PRIu64 " heads; "
 				"make it [tokens, heads, dim]",
 				path, t->name, t->shape[1]);
-	if (t->shape[2] > DIM_MAX)
+	if (t->shape[2] > KVR_DIM_MAX)
 		return complain(why,
 				"%s: tensor '%s' has a head dimension of "
 				"%" PRIu64 "; at most %d is supported",
-				path, t->name, t->shape[2], DIM_MAX);
+				path, t->name, t->shape[2], KVR_DIM_MAX);
 	return true;
 }
 
@@ -113,6 +113,77 @@ static bool check_together(const char *path, const struct safetensors_tensor *q,
 	return true;
 }
 
+static bool check_sinks(const char *path, const struct safetensors_tensor *t,
+			const struct safetensors_tensor *q,
+			enum kvr_dtype *dtype, struct complaint *why)
+{
+	if (!dtype_of(t->dtype, dtype))
+		return complain(why,
+				"%s: tensor 'sinks' is %s; convert it to F32, "
+				"BF16 or F16",
+				path, t->dtype);
+	return (t->rank == 1 && t->shape[0] == q->shape[1]) ||
+	       complain(why,
+			"%s: tensor 'sinks' is not [%" PRIu64 "], one of each "
+			"head of q; make it so",
+			path, q->shape[1]);
+}
+
+static bool read_sinks(const char *path, const struct safetensors *file,
+		       const struct safetensors_tensor *t, enum kvr_dtype dtype,
+		       float *to, struct complaint *why)
+{
+	struct kvr_range all = {.length = t->shape[0]};
+	struct shard whole = {
+		.ranges = {all}, .count = 1, .tokens = all.length};
+	size_t element = kvr_dtype_bytes(dtype);
+	uint64_t bad = all.length;
+	struct rows rows;
+	int error = rows_open(file->fd, file->data_start + t->begin, element,
+			      element, &whole, &rows);
+
+	if (error)
+		return complain(why, "%s: reading 'sinks': %s; check the disk",
+				path, strerror(error));
+	for (uint64_t i = 0; i < all.length; i++) {
+		to[i] = (float)element_value(dtype, rows.data, i);
+		if (!(to[i] < INFINITY))
+			bad = i;
+	}
+	rows_close(&rows);
+	return bad == all.length ||
+	       complain(why,
+			"%s: tensor 'sinks' has NaN or infinity for head "
+			"%" PRIu64 "; make it finite, or -inf for none",
+			path, bad);
+}
+
+/* *out: NULL where there are none. */
+static bool take_sinks(const char *path, const struct safetensors *file,
+		       const struct safetensors_tensor *q, float **out,
+		       struct complaint *why)
+{
+	const struct safetensors_tensor *t = safetensors_find(file, "sinks");
+	enum kvr_dtype dtype = KVR_F32;
+	float *sinks;
+
+	*out = NULL;
+	if (!t)
+		return true;
+	if (!check_sinks(path, t, q, &dtype, why))
+		return false;
+	sinks = malloc(q->shape[1] * sizeof(*sinks));
+	if (!sinks)
+		return complain(why, "%s: no memory for 'sinks'; free some",
+				path);
+	if (!read_sinks(path, file, t, dtype, sinks, why)) {
+		free(sinks);
+		return false;
+	}
+	*out = sinks;
+	return true;
+}
+
 bool attention_input_open(const char *path, struct attention_input *out,
 			  struct complaint *why)
 {
@@ -121,6 +192,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	struct safetensors file;
 	uint64_t *cu_seqlens = NULL;
 	size_t sequences = 0;
+	float *sinks = NULL;
 
 	if (!safetensors_open(path, &file, why))
 		return false;
@@ -131,8 +203,13 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		v = find(path, &file, "v", why);
 	if (!v || !check_together(path, q, k, v, why) ||
 	    !dtype_of(q->dtype, &dtype) ||
-	    !cu_seqlens_read(path, &file, q->shape[0], &cu_seqlens, &sequences,
+	    !take_sinks(path, &file, q, &sinks, why)) {
+		safetensors_close(&file);
+		return false;
+	}
+	if (!cu_seqlens_read(path, &file, q->shape[0], &cu_seqlens, &sequences,
 			     why)) {
+		free(sinks);
 		safetensors_close(&file);
 		return false;
 	}
@@ -149,6 +226,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.v_offset = file.data_start + v->begin,
 		.cu_seqlens = cu_seqlens,
 		.sequences = sequences,
+		.sinks = sinks,
 	};
 	return true;
 }
@@ -157,6 +235,7 @@ void attention_input_close(struct attention_input *input)
 {
 	free(input->cu_seqlens);
 	safetensors_close(&input->file);
+	free(input->sinks);
 }
 
 enum kvr_dtype attention_output_dtype(const struct attention_options *options,

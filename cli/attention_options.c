@@ -397,7 +397,8 @@ struct attention_options attention_options_parse(int argc, char **argv,
 		" With cu_seqlens [sequences + 1] in it each token sees its own"
 		" sequence."
 		" Writes out [tokens, q_heads, dim of v] and lse [q_heads, "
-		"tokens], the natural logarithm of each row's sum.\v"
+		"tokens], the natural logarithm of each row's sum, which counts"
+		" the tensor sinks [q_heads] where INPUT has it.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage, 128 plus the "
 		"number of the signal when interrupted (130 by Ctrl-C).",
 		0,

@@ -68,6 +68,7 @@ static void describe(struct attention_job *job)
 	job->desc.mask = o->causal ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	job->desc.scale = o->scale;
 	job->desc.softcap = o->softcap;
+	job->desc.sinks = in->sinks;
 	job->desc.window = &o->window;
 	job->desc.threads = job->threads;
 }

@@ -11,6 +11,7 @@
 #include "cli/random.h"
 #include "cli/safetensors.h"
 #include "cli/signals.h"
+#include "kvring/attention.h"
 
 #define PIECE 65536 /* elements made at a time */
 #define SEQUENCES_MAX (1ull << 24)
@@ -34,6 +35,7 @@ struct random_options {
 	const char *list; /* --cu-seqlens */
 	uint64_t sequences;
 	uint64_t *cu_seqlens; /* sequences + 1; NULL: none */
+	bool sinks;
 };
 
 enum key {
@@ -45,6 +47,7 @@ enum key {
 	KEY_DTYPE,
 	KEY_SEQUENCES,
 	KEY_CU_SEQLENS,
+	KEY_SINKS,
 	KEY_SEED
 };
 
@@ -64,6 +67,7 @@ static const struct argp_option options[] = {
 	 "Pack sequences that begin at these tokens, such as 0,5,9, of which "
 	 "the last is --tokens",
 	 0},
+	{"sinks", KEY_SINKS, 0, 0, "Add sinks, one for each head of q", 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
 
@@ -190,10 +194,12 @@ static error_t parse_size(int key, const char *arg, struct argp_state *state,
 		o->kv_heads = usage_number(state, "--kv-heads", arg, 1, 65536);
 		return 0;
 	case KEY_HEAD_DIM:
-		o->head_dim = usage_number(state, "--head-dim", arg, 1, 256);
+		o->head_dim =
+			usage_number(state, "--head-dim", arg, 1, KVR_DIM_MAX);
 		return 0;
 	case KEY_VALUE_DIM:
-		o->value_dim = usage_number(state, "--value-dim", arg, 1, 256);
+		o->value_dim =
+			usage_number(state, "--value-dim", arg, 1, KVR_DIM_MAX);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -214,6 +220,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_CU_SEQLENS:
 		o->list = arg;
+	case KEY_SINKS:
+		o->sinks = true;
 		return 0;
 	case KEY_SEED:
 		o->seed = usage_number(state, "--seed", arg, 0, UINT64_MAX);
@@ -254,11 +262,13 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 			const struct safetensors_spec *spec, int fd)
 {
 	const struct progress_bar bar = progress_bar_begin(spec->name);
-	uint64_t total = spec->shape[0] * spec->shape[1] * spec->shape[2], at;
-	size_t element = types[o->type].bytes, count;
+	size_t element = types[o->type].bytes, count, i;
+	uint64_t total = 1, at;
 	float piece[PIECE];
 	int code = 0;
 
+	for (i = 0; i < spec->rank; i++)
+		total *= spec->shape[i];
 	for (at = 0; at < total && code == 0; at += count) {
 		count = total - at < PIECE ? (size_t)(total - at) : PIECE;
 		fill(o, stream, at, count, piece);
@@ -296,6 +306,12 @@ static bool write_cu_seqlens(const struct random_options *o,
 	return write_all(fd, at, count * sizeof(int32_t), spec->offset);
 }
 
+/* Those made at random. */
+static size_t tensors(const struct random_options *o)
+{
+	return o->sinks ? 4 : 3;
+}
+
 static int write_tensors(const struct random_options *o,
 			 const struct safetensors_spec *specs, int fd)
 {
@@ -304,7 +320,7 @@ static int write_tensors(const struct random_options *o,
 
 	if (o->cu_seqlens && !write_cu_seqlens(o, specs++, fd))
 		code = -1;
-	for (i = 0; i < 3 && code == 0; i++)
+	for (i = 0; i < tensors(o) && code == 0; i++)
 		code = write_tensor(o, i, &specs[i], fd);
 	if (code == 0)
 		return CLI_OK;
@@ -345,8 +361,8 @@ static bool open_file(const struct random_options *o,
 	bool ok = false;
 	void *head;
 
-	if (!safetensors_head(specs, o->cu_seqlens ? 4 : 3, &head, &head_bytes,
-			      &total, why))
+	if (!safetensors_head(specs, tensors(o) + (o->cu_seqlens != NULL),
+			      &head, &head_bytes, &total, why))
 		return false;
 	if (!output_open(o->path, total, -1, output, why))
 		goto out_free;
@@ -383,7 +399,7 @@ int cmd_random(int argc, char **argv)
 
 	const char *type = types[o.type].name;
 	/* The offsets first: all are then aligned, whatever their sizes. */
-	struct safetensors_spec all[4] = {
+	struct safetensors_spec all[5] = {
 		{CU_SEQLENS,
 		 is_wide(&o) ? "I64" : "I32",
 		 1,
@@ -391,7 +407,8 @@ int cmd_random(int argc, char **argv)
 		 0},
 		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
 		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
-		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0}};
+		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0},
+		{"sinks", type, 1, {o.q_heads}, 0}};
 	struct safetensors_spec *specs = o.cu_seqlens ? all : all + 1;
 	int code = CLI_FAILED;
 

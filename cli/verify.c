@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "cli/attention.h"
+#include "cli/element.h"
 #include "cli/progress_bar.h"
 #include "cli/random.h"
 
@@ -52,38 +53,6 @@ struct verifier {
 
 /* ----------------------------------------------------------- comparing */
 
-static double bf16_value(uint16_t bits)
-{
-	uint32_t wide = (uint32_t)bits << 16;
-	float value;
-
-	memcpy(&value, &wide, sizeof(value));
-	return value;
-}
-
-static double f16_value(uint16_t bits)
-{
-	int exponent = bits >> 10 & 31, mantissa = bits & 0x3ff;
-	double size;
-
-	if (exponent == 31)
-		size = mantissa ? (double)NAN : (double)INFINITY;
-	else if (exponent == 0)
-		size = ldexp(mantissa, -24);
-	else
-		size = ldexp(mantissa + 0x400, exponent - 25);
-	return bits & 0x8000 ? -size : size;
-}
-
-static double out_value(const struct verifier *v, uint64_t index)
-{
-	if (v->job->output->dtype == KVR_F32)
-		return (double)((const float *)v->out.data)[index];
-	if (v->job->output->dtype == KVR_F16)
-		return f16_value(((const uint16_t *)v->out.data)[index]);
-	return bf16_value(((const uint16_t *)v->out.data)[index]);
-}
-
 static void raise_to(double *largest, double value)
 {
 	if (value > *largest)
@@ -106,7 +75,8 @@ static void compare_out(const struct verifier *v, uint64_t row,
 	double difference = 0, total = 0, value, d;
 
 	for (i = 0; i < width; i++) {
-		value = out_value(v, row * width + i);
+		value = element_value(v->job->output->dtype, v->out.data,
+				      row * width + i);
 		if (!isfinite(reference[i]) || !isfinite(value)) {
 			count_not_finite(reference[i], w);
 			continue;

@@ -40,6 +40,7 @@ struct kvr_compute_shape {
 	uint64_t left, right; /* UINT64_MAX: all */
 	float scale;	      /* resolved: never 0 by default rule */
 	float softcap;	      /* 0: none */
+	const float *sinks;   /* of q_heads; NULL: none. Borrowed until close */
 };
 
 struct kvr_ranges {

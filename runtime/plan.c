@@ -2,6 +2,7 @@
 #include "runtime/plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/progress.h"
 #include "runtime/tensor.h"
@@ -9,6 +10,21 @@
 void kvr_plan_desc_init(struct kvr_plan_desc *desc)
 {
 	*desc = (struct kvr_plan_desc){.size = sizeof(*desc), .threads = 1};
+}
+
+/* The caller's may go when the plan is made. */
+static enum kvr_status keep_sinks(struct kvr_plan *plan)
+{
+	size_t bytes = plan->shape.q_heads * sizeof(*plan->sinks);
+
+	if (!plan->shape.sinks)
+		return KVR_OK;
+	plan->sinks = malloc(bytes);
+	if (!plan->sinks)
+		return KVR_ERR_NO_MEMORY;
+	memcpy(plan->sinks, plan->shape.sinks, bytes);
+	plan->shape.sinks = plan->sinks;
+	return KVR_OK;
 }
 
 static enum kvr_status resolve(struct kvr_plan *plan,
@@ -22,8 +38,8 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 		kvr_log(log, KVR_LOG_ERROR,
 			"plan: the description is wrong; kv_heads must divide "
 			"q_heads, head_dim and value_dim be 1 to %d, softcap "
-			"not be negative, a window not reach below -1, "
-			"paged be 0 or 1",
+			"not be negative, a window not reach below -1, a sink "
+			"be finite or -inf, paged be 0 or 1",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
 	}
@@ -32,7 +48,7 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 		kvr_log(log, KVR_LOG_ERROR, "plan: a range wraps");
 		return KVR_ERR_INVALID;
 	}
-	return KVR_OK;
+	return keep_sinks(plan);
 }
 
 /* Of any rank's block. */
@@ -111,6 +127,7 @@ static void release(struct kvr_plan *plan)
 		plan->ops->close(plan->compute);
 	kvr_plan_free_block(plan);
 	free_ranges(plan);
+	free(plan->sinks);
 	free(plan);
 }
 

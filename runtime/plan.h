@@ -18,6 +18,7 @@ struct kvr_plan {
 	const struct kvr_compute_ops *ops;
 	struct kvr_compute *compute;
 	struct kvr_compute_shape shape;
+	float *sinks; /* of shape; NULL: none */
 	kvr_step_fn on_step;
 	void *on_step_arg;
 

@@ -18,6 +18,7 @@ enum {
 	TERM_WINDOW_RIGHT,
 	TERM_SCALE,
 	TERM_SOFTCAP,
+	TERM_SINKS,
 	TERM_LAYOUT,
 	TERM_COUNT
 };
@@ -33,6 +34,7 @@ static const char *const term_names[TERM_COUNT] = {
 	[TERM_WINDOW_RIGHT] = "window's right",
 	[TERM_SCALE] = "scale (bits)",
 	[TERM_SOFTCAP] = "softcap (bits)",
+	[TERM_SINKS] = "sinks (digest; 0: none)",
 	[TERM_LAYOUT] = "kernel layout",
 };
 
@@ -46,6 +48,19 @@ static uint32_t bits_of(float value)
 
 	memcpy(&bits, &value, sizeof(bits));
 	return bits;
+}
+
+/* FNV-1a: of 128 heads' sinks, say, one number is compared. */
+static uint64_t digest_of(const struct kvr_compute_shape *s)
+{
+	const unsigned char *byte = (const unsigned char *)s->sinks;
+	uint64_t digest = 0xcbf29ce484222325;
+
+	if (!s->sinks)
+		return 0;
+	for (size_t i = 0; i < s->q_heads * sizeof(*s->sinks); i++)
+		digest = (digest ^ byte[i]) * 0x100000001b3;
+	return digest;
 }
 
 static void write_terms(const struct kvr_plan *plan, struct terms *out)
@@ -65,6 +80,7 @@ static void write_terms(const struct kvr_plan *plan, struct terms *out)
 				[TERM_WINDOW_RIGHT] = s->right,
 				[TERM_SCALE] = bits_of(s->scale),
 				[TERM_SOFTCAP] = bits_of(s->softcap),
+				[TERM_SINKS] = digest_of(s),
 				[TERM_LAYOUT] = plan->ops->layout_id,
 			},
 	};

@@ -46,6 +46,15 @@ static bool numbers_valid(const struct kvr_plan_desc *desc)
 	       desc->softcap >= 0;
 }
 
+/* Neither NaN nor +inf. */
+static bool sinks_valid(const struct kvr_plan_desc *desc)
+{
+	for (uint32_t h = 0; desc->sinks && h < desc->q_heads; h++)
+		if (!(desc->sinks[h] < INFINITY))
+			return false;
+	return true;
+}
+
 static uint64_t reach(int64_t side)
 {
 	return side < 0 ? UINT64_MAX : (uint64_t)side;
@@ -78,7 +87,8 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		return KVR_ERR_INVALID;
 	if (!dim_valid(desc->head_dim) || !dim_valid(value_dim))
 		return KVR_ERR_INVALID;
-	if (kvr_dtype_bytes(desc->dtype) == 0 || !numbers_valid(desc))
+	if (kvr_dtype_bytes(desc->dtype) == 0 || !numbers_valid(desc) ||
+	    !sinks_valid(desc))
 		return KVR_ERR_INVALID;
 	if (desc->mask != KVR_MASK_FULL && desc->mask != KVR_MASK_CAUSAL)
 		return KVR_ERR_INVALID;
@@ -92,6 +102,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		.mask = desc->mask,
 		.scale = desc->scale,
 		.softcap = desc->softcap,
+		.sinks = desc->sinks,
 	};
 	if (out->scale == 0)
 		out->scale = (float)(1 / sqrt((double)desc->head_dim));

@@ -7,11 +7,10 @@
 
 #include "runtime/compute.h"
 
-#define KVR_DIM_MAX 256
-
 /*
  * The shape that desc asks for, defaults filled in. Errors: INVALID (heads,
- * dims, dtype, mask or softcap out of range; scale not finite).
+ * dims, dtype, mask or softcap out of range; scale not finite; a sink NaN or
+ * +inf). Sinks are borrowed from desc.
  */
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out);

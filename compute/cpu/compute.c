@@ -211,13 +211,35 @@ struct finish {
 	size_t lse_head_stride;
 };
 
+/*
+ * Divides row r's sums: out, and *lse. The sink is counted here, once a run
+ * whatever the ring, and in double: a float may not hold exp(sink - max).
+ */
+static float divisor(const struct kvr_cpu_tile *tile, size_t r, double sink,
+		     double *lse)
+{
+	double max = (double)tile->max[r] * M_LN2, sum = (double)tile->sum[r];
+	double total;
+
+	*lse = sink;
+	if (sum == 0)
+		return 0;
+	total = sum + exp(sink - max);
+	*lse = sink > max ? sink + log1p(sum * exp(max - sink))
+			  : max + log(total);
+	return (float)total;
+}
+
 /* Row r of a tile's partials to head `head` of `token`. */
 static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
 		       size_t r, size_t token, size_t head)
 {
 	const struct kvr_cpu *cpu = f->cpu;
+	const float *sinks = cpu->shape.sinks;
 	size_t at = kvr_element_at(f->out, token, head);
-	float sum = tile->sum[r];
+	double lse;
+	float sum =
+		divisor(tile, r, sinks ? (double)sinks[head] : -INFINITY, &lse);
 
 	for (size_t i = 0; i < cpu->shape.value_dim; i++) {
 		size_t group = i / KVR_CPU_PANEL * cpu->kernel->rows + r;
@@ -228,10 +250,7 @@ static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
 		kvr_element_set(f->out, at + i, sum == 0 ? 0 : value / sum);
 	}
 	if (f->lse)
-		f->lse[head * f->lse_head_stride + token] =
-			sum == 0 ? -INFINITY
-				 : (float)((double)tile->max[r] * M_LN2 +
-					   log((double)sum));
+		f->lse[head * f->lse_head_stride + token] = (float)lse;
 }
 
 static void finish_item(const struct finish *f, const struct kvr_cpu_item *item,

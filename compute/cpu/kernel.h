@@ -5,7 +5,7 @@
 
 #include "compute/cpu/layout.h"
 
-/* Keys that a tile takes at once: their K and V stay in the L2 cache. */
+/* Keys that a tile takes at most at once. */
 #define KVR_CPU_KEYS 256
 
 /* Between rows of scores; not a power of two, for the cache's sets. */

@@ -7,6 +7,7 @@
 #include "compute/cpu/state.h"
 
 #define ALIGN 64
+#define TILE_BYTES (512 * 1024)
 
 /* Items per thread and kv head that keep the threads evenly busy. */
 #define ITEMS_PER_THREAD 8
@@ -29,6 +30,20 @@ static float *floats_alloc(size_t count, size_t size)
 	return aligned_alloc(ALIGN, round_up(count * sizeof(float) + 1, ALIGN));
 }
 
+/*
+ * Keys of a tile: as many as leave half of an L2 cache of 1 MiB to queries and
+ * sums, all KVR_CPU_KEYS up to dims of 256; whole pairs of panels, as the
+ * kernel takes them.
+ */
+static size_t tile_keys(const struct kvr_compute_shape *shape)
+{
+	size_t panel = kvr_cpu_panel_elements(shape) * sizeof(float);
+	size_t pairs = TILE_BYTES / (2 * panel);
+	const size_t most = KVR_CPU_KEYS / KVR_CPU_PANEL / 2;
+
+	return 2 * KVR_CPU_PANEL * (pairs < most ? pairs : most);
+}
+
 static size_t q_floats(const struct kvr_cpu *cpu)
 {
 	return round_up(KVR_CPU_ITEM_TILES * cpu->kernel->rows *
@@ -38,8 +53,7 @@ static size_t q_floats(const struct kvr_cpu *cpu)
 
 static size_t kv_floats(const struct kvr_cpu *cpu)
 {
-	return KVR_CPU_KEYS / KVR_CPU_PANEL *
-	       kvr_cpu_panel_elements(&cpu->shape);
+	return cpu->keys / KVR_CPU_PANEL * kvr_cpu_panel_elements(&cpu->shape);
 }
 
 struct kvr_cpu_scratch kvr_cpu_scratch_of(const struct kvr_cpu *cpu,
@@ -205,6 +219,7 @@ enum kvr_status kvr_cpu_open(const struct kvr_compute_ops *ops,
 	cpu->kernel = kernel;
 	cpu->shape = *shape;
 	cpu->group = shape->q_heads / shape->kv_heads;
+	cpu->keys = tile_keys(shape);
 	status = kvr_cpu_pool_open(threads, &cpu->pool);
 	if (status != KVR_OK)
 		goto err_free;

@@ -8,6 +8,7 @@
  *	out = sum_j exp(s_j - m) v[j, g] / l
  *	lse = m + log(l)
  *
+ * where m and l count the head's sink z as one more s_j, if it has one, and
  * with s_j = softcap * tanh(s_j / softcap) in its place where there is one,
  * over the keys j that token t sees: of its own sequence, under a causal
  * mask of no later position, and within the window. Two passes, the maximum
@@ -116,15 +117,18 @@ static void each_key(const struct oracle *o, struct row *row,
 
 static void attend(const struct oracle *o, struct row *row)
 {
-	row->max = -INFINITY;
-	row->sum = 0;
+	double sink = o->shape.sinks ? (double)o->shape.sinks[row->q_head]
+				     : -INFINITY;
+
+	row->max = sink;
 	for (size_t i = 0; i < o->shape.value_dim; i++)
 		row->out[i] = 0;
 	each_key(o, row, find_max);
+	row->sum = sink > -INFINITY ? exp(sink - row->max) : 0;
 	each_key(o, row, add_key);
 }
 
-/* A row that saw no key has sum 0: out 0, lse -inf. */
+/* A row that saw neither key nor sink has sum 0: out 0, lse -inf. */
 static void put(const struct oracle *o, const struct row *row, size_t index,
 		const struct kvr_tensor *out, float *lse)
 {

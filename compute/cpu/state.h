@@ -42,6 +42,7 @@ struct kvr_cpu {
 	struct kvr_compute_shape shape;
 	struct kvr_cpu_pool *pool;
 	size_t group; /* query heads per kv head */
+	size_t keys;  /* that a tile takes at once */
 
 	struct kvr_range *q_range;
 	struct kvr_cpu_item *item;

@@ -130,7 +130,7 @@ static bool look(const struct rectangle *r, size_t first, uint64_t key,
 		 struct view *view, struct kvr_cpu_tile *tile)
 {
 	uint64_t left = r->range->length - key;
-	uint64_t keys = left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS;
+	uint64_t keys = left < r->cpu->keys ? left : r->cpu->keys;
 	size_t last = r->item->rows - 1;
 	struct span span = seen_from(
 		r->cpu, position_of(r->cpu, r->item, r->item->row + first),
@@ -235,11 +235,12 @@ static const float *gather(const struct rectangle *r, size_t panel,
 /* Tiles of keys begin where they do for every item: results must agree. */
 static void step_run(const struct rectangle *r, struct span seen)
 {
-	for (uint64_t key = seen.first / KVR_CPU_KEYS * KVR_CPU_KEYS;
-	     key < seen.end; key += KVR_CPU_KEYS) {
+	const size_t keys = r->cpu->keys;
+
+	for (uint64_t key = seen.first / keys * keys; key < seen.end;
+	     key += keys) {
 		uint64_t left = seen.end - key;
-		size_t count = kvr_cpu_panels(
-			left < KVR_CPU_KEYS ? left : KVR_CPU_KEYS);
+		size_t count = kvr_cpu_panels(left < keys ? left : keys);
 
 		step_keys(r, key,
 			  gather(r, (size_t)(key / KVR_CPU_PANEL), count));

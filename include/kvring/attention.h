@@ -12,6 +12,12 @@
  * A row that sees no key gives out = 0 and lse = -inf. With a soft-cap C, as
  * FlashAttention and Gemma 2 define it, s_j becomes C tanh(s_j / C).
  *
+ * A sink z_h of head h joins the sum of exp(s_j) as exp(z_h) and has no value:
+ * a row gives less than it sees. z_h is a logit as it is, neither scaled nor
+ * capped, and lse counts it, so that a row that sees no key gives out = 0 and
+ * lse = z_h. So have it gpt-oss, FlashAttention (flash_attn/cute/softmax.py)
+ * and FlashInfer (AttentionSink).
+ *
  * Source of the formula: Milakov, Gimelshein, 2018, arXiv 1805.02867 (online
  * softmax); Liu, Zaharia, Abbeel, 2023, arXiv 2310.01889 (the ring).
  */
@@ -161,16 +167,23 @@ struct kvr_window {
  */
 typedef void (*kvr_step_fn)(void *arg, uint32_t done, uint32_t steps);
 
+#define KVR_DIM_MAX 576
+
 struct kvr_plan_desc {
 	size_t size;
 	uint32_t q_heads, kv_heads; /* kv_heads divides q_heads */
-	uint32_t head_dim;	    /* of q and k; 1 .. 256 */
-	uint32_t value_dim;	    /* of v and out; 0: head_dim */
+	uint32_t head_dim;	    /* of q and k; 1 .. KVR_DIM_MAX */
+	uint32_t value_dim;	    /* of v and out, likewise; 0: head_dim */
 	enum kvr_dtype dtype;	    /* of q, k and v */
 	enum kvr_mask mask;
 	const struct kvr_window *window; /* NULL: none; copied */
 	float scale;			 /* 0: 1 / sqrt(head_dim) */
 	float softcap;			 /* of scores, positive; 0: none */
+	/*
+	 * q_heads of them, finite, or -inf for none of that head; copied. NULL:
+	 * none.
+	 */
+	const float *sinks;
 	const struct kvr_range *q_ranges;
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;
@@ -346,7 +359,9 @@ struct kvr_partial {
  * All three have the same tokens, heads and dim; types and bases may differ.
  * out may be a or b, or share no memory with them. Computed in double, rounded
  * once. A row whose lse is -inf counts for nothing, whatever its values are;
- * where both are, out = 0 and lse = -inf. Errors: INVALID.
+ * where both are, out = 0 and lse = -inf. Sinks must be in one of the two
+ * alone, or they count twice; {out = 0, lse = sink} adds them to a result
+ * without. Errors: INVALID.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_attention_merge(const struct kvr_partial *a, const struct kvr_partial *b,

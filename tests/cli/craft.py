@@ -55,9 +55,14 @@ def packed(name, values, dtype="I32", shape=None):
                     for value in values)
     good["cu_seqlens"] = {"dtype": dtype, "shape": [len(values)] if shape is None else shape,
                           "data_offsets": [size, size + len(data)]}
-    text = json.dumps(good).encode()
-    with open(name + ".st", "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + bytes(size) + data)
+    write(name, good, bytes(size) + data)
+
+
+def sinks(name, shape, dtype="F32", data=None):
+    text, size = header()
+    text["sinks"] = tensor(shape, size, dtype)
+    data = data or bytes(text["sinks"]["data_offsets"][1] - size)
+    write(name, text, bytes(size) + data)
 
 
 def main():
@@ -96,13 +101,18 @@ def main():
         tensor([TOKENS, HEADS, DIM], 1280, "BF16", 2)) or s - 320)
     changed("flat", lambda g, s: None, q=[TOKENS, HEADS * DIM])
     changed("no-tokens", lambda g, s: None, q=[0, 4, 8], k=[0, 4, 8])
-    changed("wide", lambda g, s: None, q=[2, 2, 257], k=[2, 2, 257])
+    changed("wide", lambda g, s: None, q=[2, 2, 577], k=[2, 2, 577])
     changed("more-keys", lambda g, s: None, k=[6, 4, 8])
     changed("other-dim", lambda g, s: None, q=[5, 4, 16])
     changed("other-v-heads", lambda g, s: None, v=[5, 2, 8])
     changed("other-v-tokens", lambda g, s: None, v=[4, 4, 8])
     changed("indivisible", lambda g, s: None, k=[5, 3, 8])
     changed("fewer-q-heads", lambda g, s: None, q=[5, 2, 8])
+    sinks("other-sinks", [3])
+    sinks("sinks-of-rows", [HEADS, 1])
+    sinks("wrong-sinks", [HEADS], "I32")
+    sinks("infinite-sink", [HEADS],
+          data=struct.pack("<4f", 0, -float("inf"), float("inf"), 1e30))
     changed("huge-shape", lambda g, s: g["q"].update(
         shape=[2**62, 4, 1]))
     changed("wrong-size", lambda g, s: g["q"].update(

@@ -57,7 +57,8 @@ r="--tokens 4 --q-heads 4 --head-dim 8"
 	fails 2 "--q-heads is missing" random out.st --tokens 4 --head-dim 8
 	fails 2 "--head-dim is missing" random out.st --tokens 4 --q-heads 4
 	fails 2 "--tokens: '0'" random out.st $r --tokens 0
-	fails 2 "--head-dim: '257'" random out.st $r --head-dim 257
+	fails 2 "--head-dim: '577'" random out.st $r --head-dim 577
+	fails 2 "--value-dim: '577'" random out.st $r --value-dim 577
 	fails 2 "--kv-heads: 3 do not divide 4" random out.st $r --kv-heads 3
 	fails 2 "--dtype: 'f8'" random out.st $r --dtype f8
 	fails 2 "--seed: '-1'" random out.st $r --seed -1

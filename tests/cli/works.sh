@@ -43,6 +43,26 @@ verifies a.st -o capped.st -n 3 --causal --softcap 0.5
 works attention a.st -o out.st -n 3 --causal
 ! cmp -s out.st capped.st || die "--softcap changes nothing"
 rm capped.st
+# Sinks: of any type, counted by the oracle as by the ring.
+for dtype in f32 bf16 f16; do
+	works random sinks.st --tokens 90 --q-heads 6 --kv-heads 2 \
+		--head-dim 20 --dtype $dtype --sinks
+	verifies sinks.st -o out.st -n 3 --causal --partition zigzag
+	works random plain.st --tokens 90 --q-heads 6 --kv-heads 2 \
+		--head-dim 20 --dtype $dtype
+	works attention plain.st -o capped.st -n 3 --causal --partition zigzag
+	! cmp -s out.st capped.st || die "sinks change nothing"
+done
+rm sinks.st plain.st capped.st
+# Wide heads, of latent attention and the widest.
+for dims in "576 512" "192 128" "576 576" "1 576" "575 1"; do
+	# shellcheck disable=SC2086 # two words
+	set -- $dims
+	works random wide.st --tokens 200 --q-heads 4 --kv-heads 1 \
+		--head-dim "$1" --value-dim "$2" --dtype bf16
+	verifies wide.st -o out.st -n 3 --causal --partition zigzag
+done
+rm wide.st
 # A window, and no more hops than it needs: shards are of 60 tokens.
 for window in 0,0 5,3 100,-1 -1,7 400,400; do
 	verifies a.st -o out.st -n 3 --window $window

@@ -23,8 +23,10 @@ struct header {
 struct more {
 	float softcap;
 	uint32_t window[2]; /* left, right; each plus 1: 0 is without end */
-	uint32_t reserved;
+	uint32_t flags;
 };
+
+#define FLAG_SINKS 1
 
 _Static_assert(sizeof(struct header) == 64, "as generate.py writes it");
 _Static_assert(sizeof(struct more) == 16, "as generate.py writes it");
@@ -112,6 +114,7 @@ void reference_case_read(const char *directory, const char *file,
 	char *at;
 
 	snprintf(path, sizeof(path), "%s/%s", directory, file);
+	out->sinks = NULL;
 	snprintf(out->name, sizeof(out->name), "%s", file);
 	out->data = read_file(path, &bytes);
 	at = out->data;
@@ -137,6 +140,8 @@ void reference_case_read(const char *directory, const char *file,
 			     h.kv_heads, h.head_dim);
 	out->v = take_tensor(&at, (enum kvr_dtype)h.dtype, h.kv_tokens,
 			     h.kv_heads, h.value_dim);
+	if (more.flags & FLAG_SINKS)
+		out->sinks = take(&at, sizeof(float) * h.q_heads);
 	out->out =
 		take(&at, sizeof(float) * h.q_tokens * h.q_heads * h.value_dim);
 	out->lse = take(&at, sizeof(double) * h.q_tokens * h.q_heads);

@@ -29,10 +29,11 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
     f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
     u32   left + 1, right + 1    of the window; 0: without end
-    u32   reserved   0
+    u32   flags      1: sinks follow v
     q     [q_tokens,  q_heads,  head_dim]   dtype
     k     [kv_tokens, kv_heads, head_dim]   dtype
     v     [kv_tokens, kv_heads, value_dim]  dtype
+    sinks [q_heads]                         f32
     out   [q_tokens,  q_heads,  value_dim]  f32
     lse   [q_heads,   q_tokens]             f64
 """
@@ -48,20 +49,22 @@ MAGIC = b"KVRREF1\0"
 MAGIC_MORE = b"KVRREF2\0"
 HEADER = struct.Struct("<8s10IfId")
 MORE = struct.Struct("<f3I")
+FLAG_SINKS = 1
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 DTYPES = ["f32", "bf16"]  # of the first cases
 MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal", softcap=0.0, window=(-1, -1)):
+         kind="normal", softcap=0.0, window=(-1, -1), sinks=False):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
             "kv_tokens": tokens if kv is None else kv, "q_start": start[0],
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
-            "kind": kind, "softcap": softcap, "window": window}
+            "kind": kind, "softcap": softcap, "window": window,
+            "sinks": sinks}
 
 
 def all_cases():
@@ -123,6 +126,24 @@ def all_cases():
                    window=(17, -1))
     yield case("f32", "causal", 700, (2, 1), 3, window=(300, 0))
     yield case("f32", "full", 50, (2, 1), 16, window=(0, 0))
+    # sinks: about as large as scores, none, far below and far above
+    for dtype in TYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 60, (6, 2), 16, sinks=True)
+        yield case(dtype, "causal", 33, (6, 3), (80, 24), softcap=2.0,
+                   scale=1.0, window=(11, -1), sinks=True)
+        # the first 9 queries see no key: 0 and the sink
+        yield case(dtype, "causal", 33, (6, 1), 16, kv=24, start=(0, 9),
+                   kind="peaked", sinks=True)
+    # wide heads: of latent attention, and the widest
+    for dtype in TYPES:
+        yield case(dtype, "causal", 12, (4, 1), (576, 512))
+        yield case(dtype, "full", 7, (2, 1), (576, 512),
+                   softcap=2.0)
+        yield case(dtype, "causal", 20, (4, 2), (192, 128), window=(7, -1))
+    yield case("bf16", "full", 6, (2, 2), 576)
+    yield case("f32", "causal", 9, (1, 1), (1, 576))
+    yield case("f16", "causal", 110, (1, 1), (575, 1))
 
 
 def name_of(c):
@@ -140,13 +161,15 @@ def name_of(c):
         parts.append("w{}_{}".format(*c["window"]))
     if c["softcap"]:
         parts.append(f"cap{c['softcap']:g}")
+    if c["sinks"]:
+        parts.append("sinks")
     if c["kind"] != "normal":
         parts.append(c["kind"])
     return "-".join(parts)
 
 
 def draw(c, seed):
-    """q, k, v rounded to the case's type."""
+    """q, k, v rounded to the case's type, and sinks or None."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -168,7 +191,11 @@ def draw(c, seed):
         # online softmax
         q = q.abs()
         k = k.abs() * torch.linspace(0.0, 8.0, len(k))[:, None, None]
-    return [t.to(TYPES[c["dtype"]]).contiguous() for t in (q, k, v)]
+    sinks = None
+    if c["sinks"]:
+        sinks = 2 * normal(c["q_heads"]).float()
+        sinks[2], sinks[-2], sinks[-1] = float("-inf"), -1e30, 150.0
+    return [t.to(TYPES[c["dtype"]]).contiguous() for t in (q, k, v)] + [sinks]
 
 
 def visible(c):
@@ -189,7 +216,7 @@ def scale_of(c):
 
 
 def again(c, q, k, v, seen, scores):
-    """The output of rows that see a key, in another way."""
+    """The output of rows that see a key, in another way; without sinks."""
     if not c["softcap"] and hasattr(functional,
                                     "scaled_dot_product_attention"):
         return functional.scaled_dot_product_attention(
@@ -199,7 +226,7 @@ def again(c, q, k, v, seen, scores):
         / weights.sum(dim=-1, keepdim=True)
 
 
-def attend(c, q, k, v):
+def attend(c, q, k, v, sinks):
     """out [q, heads, value_dim], lse [heads, q], products; all float64."""
     q, k, v = (t.double().transpose(0, 1) for t in (q, k, v))
     group = c["q_heads"] // c["kv_heads"]
@@ -209,15 +236,23 @@ def attend(c, q, k, v):
     if c["softcap"]:
         scores = c["softcap"] * (scores / c["softcap"]).tanh()
     scores = scores.masked_fill(~seen, float("-inf"))
-    lse = scores.logsumexp(dim=-1)
     alive = seen.any(dim=-1)
+    second = again(c, q[:, alive], k, v, seen[alive], scores[:, alive])
+    if sinks is not None:
+        # one more column of scores, of a key without value
+        column = sinks.double()[:, None, None].expand(-1, c["q_tokens"], 1)
+        second *= (scores.logsumexp(dim=-1) - column[..., 0]).sigmoid()[
+            :, alive, None]
+        scores = torch.cat([scores, column], dim=-1)
+        v = functional.pad(v, (0, 0, 0, 1))
+    lse = scores.logsumexp(dim=-1)
     out = torch.zeros(len(q), c["q_tokens"], c["value_dim"],
                       dtype=torch.float64)
     out[:, alive] = scores[:, alive].softmax(dim=-1) @ v
-    second = again(c, q[:, alive], k, v, seen[alive], scores[:, alive])
     assert torch.allclose(out[:, alive], second, rtol=1e-12, atol=1e-13)
     assert not out.isnan().any() and not lse.isnan().any()
-    assert bool((lse[:, ~alive] == float("-inf")).all())
+    unseen = torch.full((len(q),), float("-inf")) if sinks is None else sinks
+    assert bool((lse[:, ~alive] == unseen.double()[:, None]).all())
     products = abs(scale) * (q.abs() @ k.abs().transpose(1, 2))
     products = products.masked_fill(~seen, 0.0).max().item()
     return out.transpose(0, 1).contiguous(), lse.contiguous(), products
@@ -230,16 +265,19 @@ def raw(tensor):
     return data + bytes(-len(data) % 8)
 
 
-def encode(c, q, k, v):
-    out, lse, products = attend(c, q, k, v)
-    more = (c["softcap"], c["window"][0] + 1, c["window"][1] + 1, 0)
+def encode(c, q, k, v, sinks):
+    out, lse, products = attend(c, q, k, v, sinks)
+    more = (c["softcap"], c["window"][0] + 1, c["window"][1] + 1,
+            FLAG_SINKS * c["sinks"])
     more = MORE.pack(*more) if any(more) else b""
     header = HEADER.pack(
         MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
         c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
         c["scale"], 0, products)
-    return header + more + b"".join(map(raw, (q, k, v, out.float(), lse)))
+    extra = [] if sinks is None else [sinks]
+    return header + more + b"".join(
+        map(raw, [q, k, v, *extra, out.float(), lse]))
 
 
 def decode(data):
@@ -247,19 +285,22 @@ def decode(data):
     (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
      kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
     assert magic in (MAGIC, MAGIC_MORE)
-    softcap, window, at = 0.0, (-1, -1), HEADER.size
+    softcap, window, flags, at = 0.0, (-1, -1), 0, HEADER.size
     if magic == MAGIC_MORE:
-        softcap, left, right, _ = MORE.unpack_from(data, at)
+        softcap, left, right, flags = MORE.unpack_from(data, at)
         window = left - 1, right - 1
         at += MORE.size
     c = case(list(TYPES)[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
-             scale=scale, softcap=softcap, window=window)
+             scale=scale, softcap=softcap, window=window,
+             sinks=bool(flags & FLAG_SINKS))
+    sinks = [(torch.float32, (q_heads,))] if c["sinks"] else []
     tensors = []
     for kind, shape in [
             (TYPES[c["dtype"]], (q_tokens, q_heads, head_dim)),
             (TYPES[c["dtype"]], (kv_tokens, kv_heads, head_dim)),
             (TYPES[c["dtype"]], (kv_tokens, kv_heads, value_dim)),
+            *sinks,
             (torch.float32, (q_tokens, q_heads, value_dim)),
             (torch.float64, (q_heads, q_tokens))]:
         count = torch.Size(shape).numel()
@@ -271,8 +312,8 @@ def decode(data):
 
 
 def check(path):
-    c, (q, k, v, out, lse) = decode(path.read_bytes())
-    expected_out, expected_lse, _ = attend(c, q, k, v)
+    c, (q, k, v, *sinks, out, lse) = decode(path.read_bytes())
+    expected_out, expected_lse, _ = attend(c, q, k, v, *(sinks or [None]))
     torch.testing.assert_close(out.double(), expected_out, rtol=1e-7,
                                atol=1e-12)
     torch.testing.assert_close(lse, expected_lse, rtol=1e-12, atol=1e-12)

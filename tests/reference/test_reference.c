@@ -38,6 +38,7 @@ static void describe(const struct reference_case *c, struct kvr_plan_desc *desc)
 	desc->window = &c->window;
 	desc->scale = c->scale;
 	desc->softcap = c->softcap;
+	desc->sinks = c->sinks;
 }
 
 static void oracle_check(const struct reference_case *c)

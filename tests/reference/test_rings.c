@@ -43,6 +43,7 @@ static void describe(const struct setting *s, uint32_t rank,
 	desc->mask = c->mask;
 	desc->scale = c->scale;
 	desc->softcap = c->softcap;
+	desc->sinks = c->sinks;
 	desc->window = &c->window;
 	desc->q_ranges = s->q[rank].range;
 	desc->q_range_count = s->q[rank].count;

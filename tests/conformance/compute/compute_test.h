@@ -17,6 +17,10 @@ void check(const struct problem *p, const struct manner *m);
 
 /* Of feature_test.c. */
 void kernel_softcap_matches_oracle(void **state);
+void kernel_wide_heads_match_oracle(void **state);
+void kernel_sinks_match_oracle(void **state);
+void kernel_sink_alone_is_the_lse(void **state);
+void kernel_sink_counts_once(void **state);
 void kernel_windows_match_oracle(void **state);
 void kernel_half_out_is_f32_out_rounded(void **state);
 void kernel_every_f16_value_comes_out(void **state);

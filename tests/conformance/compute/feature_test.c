@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Soft-cap, windows, half-precision types: every kernel against the oracle. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,6 +35,112 @@ void kernel_softcap_matches_oracle(void **state)
 			check(&p, &m);
 			problem_free(&p);
 		}
+}
+
+/*
+ * Tiles of keys are shorter here, of 96 at 576 + 512: windows with edges
+ * around theirs, and tails of each.
+ */
+void kernel_wide_heads_match_oracle(void **state)
+{
+	static const uint32_t dims[][2] = {{576, 512}, {192, 128}, {576, 576},
+					   {512, 1},   {1, 512},   {575, 511}};
+	static const size_t keys[] = {95, 96, 97, 200, 289};
+	struct manner m = plainly();
+
+	(void)state;
+	for (size_t d = 0; d < 6; d++)
+		for (size_t i = 0; i < 5; i++) {
+			struct problem p;
+
+			problem_square(&p, 13, keys[i], dims[d][0],
+				       KVR_MASK_CAUSAL);
+			p.desc.value_dim = dims[d][1];
+			p.desc.q_heads = 2;
+			p.desc.dtype = (enum kvr_dtype)((d + i) % 3);
+			p.q_range[0].start = keys[i] - 10;
+			p.window = (struct kvr_window){(int64_t)(90 + i), 0};
+			p.desc.window = i % 2 ? &p.window : NULL;
+			m.steps = 1 + (uint32_t)d % 2;
+			problem_fill(&p, d);
+			check(&p, &m);
+			problem_free(&p);
+		}
+}
+
+/* One of each size; from 1 to 4 blocks, with rows that see no key. */
+void kernel_sinks_match_oracle(void **state)
+{
+	static const float sinks[] = {0,      -3,	 2.5f,	88,
+				      -88,    128,	 -150,	1e30f,
+				      -1e30f, -INFINITY, 3e38f, -3e38f};
+	struct manner m = plainly();
+	struct problem p;
+
+	(void)state;
+	problem_square(&p, 40, 300, 16, KVR_MASK_CAUSAL);
+	p.desc.q_heads = 12;
+	p.desc.kv_heads = 2;
+	p.desc.sinks = p.sinks;
+	memcpy(p.sinks, sinks, sizeof(sinks));
+	p.q_range[0].start = 100;
+	p.kv_range[0].start = 110;
+	problem_fill(&p, 18);
+	for (m.steps = 1; m.steps <= 4; m.steps++)
+		check(&p, &m);
+	problem_free(&p);
+}
+
+/* Where no key is seen, to the bit; -inf is no sink. */
+void kernel_sink_alone_is_the_lse(void **state)
+{
+	static const float sinks[] = {1.1f, -7.3f, 1e30f, -1e-30f, -INFINITY};
+	struct manner m = plainly();
+	struct problem p;
+	struct answer got;
+
+	(void)state;
+	problem_square(&p, 30, 0, 8, KVR_MASK_FULL);
+	p.desc.q_heads = 5;
+	p.desc.sinks = sinks;
+	problem_fill(&p, 19);
+	got = answer_of_kernel(&p, &m);
+	for (size_t h = 0; h < 5; h++)
+		for (size_t t = 0; t < 30; t++) {
+			assert_true(got.lse[h * 30 + t] == sinks[h]);
+			for (size_t i = 0; i < 8; i++)
+				assert_true(problem_get(&got.out, t, h, i) ==
+					    0);
+		}
+	answer_free(&got);
+	problem_free(&p);
+}
+
+/*
+ * Three equal keys of value 4 and a sink of the same weight: 3 in all, and
+ * log 4, in however many blocks they come, some of them empty.
+ */
+void kernel_sink_counts_once(void **state)
+{
+	const float sink = 0;
+	struct manner m = plainly();
+	struct problem p;
+
+	(void)state;
+	problem_square(&p, 1, 3, 1, KVR_MASK_FULL);
+	p.desc.sinks = &sink;
+	problem_fill(&p, 20);
+	problem_set(&p.q, 0, 0, 0, 0);
+	for (size_t t = 0; t < 3; t++)
+		problem_set(&p.v, t, 0, 0, 4);
+	for (m.steps = 1; m.steps <= 7; m.steps++) {
+		struct answer got = answer_of_kernel(&p, &m);
+
+		assert_true(fabs(problem_get(&got.out, 0, 0, 0) - 3) < 1e-6);
+		assert_true(fabs(got.lse[0] - log(4)) < 1e-6);
+		answer_free(&got);
+	}
+	problem_free(&p);
 }
 
 /*

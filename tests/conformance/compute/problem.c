@@ -142,6 +142,20 @@ static void random_ranges(struct kvr_range *range, size_t count,
 		range[0].length = 257 + random_below(state, 300);
 }
 
+/* About as large as scores; none, far below or far above for some heads. */
+void problem_sink(struct problem *p, uint64_t *state)
+{
+	static const float special[] = {-INFINITY, -1e30f, 1e30f, -200, 200};
+
+	assert_true(p->desc.q_heads <= PROBLEM_HEADS_MAX);
+	for (size_t h = 0; h < p->desc.q_heads; h++) {
+		p->sinks[h] = 4 * random_unit(state);
+		if (random_below(state, 4) == 0)
+			p->sinks[h] = special[random_below(state, 5)];
+	}
+	p->desc.sinks = p->sinks;
+}
+
 void problem_random(struct problem *p, uint64_t seed)
 {
 	static const size_t dims[] = {1, 3, 8, 16, 17, 32, 64, 80, 128, 256};
@@ -155,6 +169,8 @@ void problem_random(struct problem *p, uint64_t seed)
 	p->desc.head_dim = (uint32_t)random_choice(&state, dims, 10);
 	if (random_below(&state, 2))
 		p->desc.value_dim = (uint32_t)random_choice(&state, dims, 10);
+	if (random_below(&state, 16) == 0)
+		p->desc.head_dim = 257 + (uint32_t)random_below(&state, 320);
 	p->desc.dtype = (enum kvr_dtype)random_below(&state, 3);
 	p->desc.mask =
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
@@ -168,6 +184,8 @@ void problem_random(struct problem *p, uint64_t seed)
 	}
 	if (random_below(&state, 3) == 0)
 		p->desc.softcap = 0.05f + fabsf(random_unit(&state));
+	if (random_below(&state, 3) == 0)
+		problem_sink(p, &state);
 	p->strided = (int)random_below(&state, 2);
 	p->desc.q_range_count = random_below(&state, 4);
 	p->desc.kv_range_count = random_below(&state, 6);

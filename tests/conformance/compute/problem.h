@@ -6,12 +6,14 @@
 #include "compute/cpu/cpu.h"
 
 #define PROBLEM_RANGES_MAX 8
+#define PROBLEM_HEADS_MAX 24
 
 struct problem {
 	struct kvr_plan_desc desc;
 	struct kvr_range q_range[PROBLEM_RANGES_MAX];
 	struct kvr_range kv_range[PROBLEM_RANGES_MAX];
-	struct kvr_window window; /* where desc has one */
+	struct kvr_window window;	/* where desc has one */
+	float sinks[PROBLEM_HEADS_MAX]; /* likewise */
 	size_t q_tokens, kv_tokens;
 	struct kvr_tensor q, k, v;
 	int strided; /* tensors have gaps, or heads outside tokens */
@@ -38,6 +40,9 @@ float random_unit(uint64_t *state); /* -1 .. 1 */
 /* desc, ranges and counts are set: makes the tensors. */
 void problem_fill(struct problem *problem, uint64_t seed);
 void problem_random(struct problem *problem, uint64_t seed);
+
+/* Gives desc, whose heads are set, random sinks. */
+void problem_sink(struct problem *problem, uint64_t *state);
 void problem_free(struct problem *problem);
 
 float problem_get(const struct kvr_tensor *tensor, size_t token, size_t head,

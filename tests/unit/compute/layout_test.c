@@ -14,7 +14,7 @@
 /* Every element of k and v names its place. */
 static float name_of(size_t is_value, size_t token, size_t head, size_t i)
 {
-	return (float)(1 + is_value + 2 * (i + 256 * (head + 4 * token)));
+	return (float)(1 + is_value + 2 * (i + 576 * (head + 4 * token)));
 }
 
 static struct kvr_tensor named(size_t is_value, size_t tokens, size_t heads,

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/state.h"
 
 /* While armed, allocation number `left` fails. */
 static int armed;
@@ -98,6 +99,30 @@ static void open_too_many_rows_no_memory(void **state)
 	assert_null(compute);
 }
 
+/* A tile's keys and values, widened, take half of 1 MiB at most. */
+static void open_wide_heads_take_fewer_keys(void **state)
+{
+	static const uint32_t dims[][3] = {
+		{1, 1, 256},	 {128, 128, 256}, {256, 256, 256},
+		{256, 272, 224}, {576, 512, 96},  {576, 576, 96},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++) {
+		struct kvr_compute_shape wide = shape;
+		struct kvr_compute *compute;
+
+		wide.head_dim = dims[i][0];
+		wide.value_dim = dims[i][1];
+		assert_int_equal(kvr_cpu_portable.open(
+					 &wide, (struct kvr_ranges){&range, 1},
+					 1, &compute),
+				 KVR_OK);
+		assert_int_equal(((struct kvr_cpu *)compute)->keys, dims[i][2]);
+		kvr_cpu_portable.close(compute);
+	}
+}
+
 static void close_null_ignored(void **state)
 {
 	(void)state;
@@ -109,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_nth_allocation_fails_no_memory),
 		cmocka_unit_test(open_too_many_rows_no_memory),
+		cmocka_unit_test(open_wide_heads_take_fewer_keys),
 		cmocka_unit_test(close_null_ignored),
 	};
 

@@ -209,6 +209,27 @@ static void oracle_softcap_bends_scores(void **state)
 	ASSERT_NEAR(p.lse[1], 1.65717476);
 }
 
+/* Sink 1: exp(1) once more; token 0 of scores 1 and 0, token 1 of 2 and 2. */
+static void oracle_sink_joins_the_sum_alone(void **state)
+{
+	const float sink = 1, none = -INFINITY, huge = 1e30f;
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.sinks = &sink;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.lse[0], 1.86199480);
+	ASSERT_NEAR(p.out[0], 0.88840601);
+	ASSERT_NEAR(p.lse[1], 2.86199480);
+	p.desc.sinks = &none;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	ASSERT_NEAR(p.lse[0], 1.31326169);
+	p.desc.sinks = &huge;
+	assert_int_equal(pair_run(&p), KVR_OK);
+	assert_true(p.out[0] == 0 && p.lse[0] == huge);
+}
+
 /* A key each: itself; and the last under a causal mask that has none left. */
 static void oracle_window_of_itself_copies_values(void **state)
 {
@@ -290,6 +311,7 @@ int main(void)
 		cmocka_unit_test(oracle_listed_rows_only),
 		cmocka_unit_test(oracle_grouped_bf16_default_scale),
 		cmocka_unit_test(oracle_softcap_bends_scores),
+		cmocka_unit_test(oracle_sink_joins_the_sum_alone),
 		cmocka_unit_test(oracle_window_of_itself_copies_values),
 		cmocka_unit_test(oracle_large_scores_finite),
 		cmocka_unit_test(oracle_bad_arguments_invalid),

@@ -190,10 +190,10 @@ static void shape_defaults_filled_in(void **state)
 	assert_int_equal(shape.kv_heads, 2);
 	assert_int_equal(shape.dtype, KVR_BF16);
 	assert_int_equal(shape.mask, KVR_MASK_CAUSAL);
-	desc.value_dim = 256;
+	desc.value_dim = 576;
 	desc.scale = -2;
 	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
-	assert_int_equal(shape.value_dim, 256);
+	assert_int_equal(shape.value_dim, 576);
 	assert_true(shape.scale == -2);
 }
 
@@ -213,12 +213,34 @@ static void shape_out_of_range_refused(void **state)
 	desc = good, desc.q_heads = 0, assert_refused(&desc);
 	desc = good, desc.kv_heads = 0, assert_refused(&desc);
 	desc = good, desc.head_dim = 0, assert_refused(&desc);
-	desc = good, desc.head_dim = 257, assert_refused(&desc);
-	desc = good, desc.value_dim = 257, assert_refused(&desc);
+	desc = good, desc.head_dim = 577, assert_refused(&desc);
+	desc = good, desc.value_dim = 577, assert_refused(&desc);
 	desc = good, desc.dtype = (enum kvr_dtype)7, assert_refused(&desc);
 	desc = good, desc.mask = (enum kvr_mask)2, assert_refused(&desc);
 	desc = good, desc.scale = NAN, assert_refused(&desc);
 	desc = good, desc.scale = INFINITY, assert_refused(&desc);
+}
+
+/* Of any head; -inf is no sink, and finite ones may be as large as they are. */
+static void shape_wrong_sink_refused(void **state)
+{
+	float sinks[4] = {0, -INFINITY, 3e38f, -3e38f};
+	struct kvr_plan_desc desc = good;
+	struct kvr_compute_shape shape;
+
+	(void)state;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_null(shape.sinks);
+	desc.sinks = sinks;
+	assert_int_equal(kvr_shape_from_desc(&desc, &shape), KVR_OK);
+	assert_ptr_equal(shape.sinks, sinks);
+	for (size_t h = 0; h < 4; h++) {
+		float kept = sinks[h];
+
+		sinks[h] = NAN, assert_refused(&desc);
+		sinks[h] = INFINITY, assert_refused(&desc);
+		sinks[h] = kept;
+	}
 }
 
 static void ranges_tokens_added_up(void **state)
@@ -273,6 +295,7 @@ int main(void)
 		cmocka_unit_test(tensor_axis_of_one_needs_no_stride),
 		cmocka_unit_test(shape_defaults_filled_in),
 		cmocka_unit_test(shape_out_of_range_refused),
+		cmocka_unit_test(shape_wrong_sink_refused),
 		cmocka_unit_test(ranges_tokens_added_up),
 		cmocka_unit_test(ranges_overflow_refused),
 	};

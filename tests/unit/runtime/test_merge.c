@@ -175,6 +175,42 @@ static void merge_any_bases_any_split_is_the_whole(void **state)
 		}
 }
 
+/* In one of the two, or added to a result without: the sinks count once. */
+static void merge_sinks_of_one_side_are_the_whole(void **state)
+{
+	static const float sinks[HEADS] = {0.5f, -INFINITY, -2};
+	struct side a, b, out, whole;
+	struct problem p;
+
+	(void)state;
+	problem_init(&p);
+	side_init(&whole, KVR_F32, KVR_LSE_NATURAL, false);
+	side_init(&a, KVR_F32, KVR_LSE_LOG2, false);
+	side_init(&b, KVR_F32, KVR_LSE_NATURAL, false);
+	side_init(&out, KVR_F32, KVR_LSE_NATURAL, false);
+	p.desc.sinks = sinks;
+	attend(&p, 0, KEYS, &whole);
+	for (size_t split = 0; split <= KEYS; split++) {
+		p.desc.sinks = sinks;
+		attend(&p, 0, split, &a);
+		p.desc.sinks = NULL;
+		attend(&p, split, KEYS, &b);
+		assert_int_equal(kvr_attention_merge(&a.partial, &b.partial,
+						     &out.partial),
+				 KVR_OK);
+		assert_same(&out, &whole, 0);
+	}
+	attend(&p, 0, KEYS, &b);
+	memset(a.data, 0, sizeof(a.data));
+	for (size_t t = 0; t < Q_TOKENS; t++)
+		for (size_t h = 0; h < HEADS; h++)
+			*lse_at(&a, t, h) = (float)(sinks[h] * M_LOG2E);
+	assert_int_equal(
+		kvr_attention_merge(&b.partial, &a.partial, &out.partial),
+		KVR_OK);
+	assert_same(&out, &whole, 0);
+}
+
 /* Each side is rounded by 2^-9 of less than 1; so is the result. */
 static void merge_mixed_types_is_the_whole(void **state)
 {
@@ -317,6 +353,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(merge_any_bases_any_split_is_the_whole),
+		cmocka_unit_test(merge_sinks_of_one_side_are_the_whole),
 		cmocka_unit_test(merge_mixed_types_is_the_whole),
 		cmocka_unit_test(merge_in_place_same_bits),
 		cmocka_unit_test(merge_unseen_rows_count_for_nothing),

@@ -120,6 +120,7 @@ static void refuse_plan(struct rank *rank, const struct kvr_plan_desc *desc,
 static void wrong_plans(struct rank *rank)
 {
 	const struct kvr_window left = {-2, 0}, right = {0, -2};
+	const float nan[HEADS] = {0, NAN}, infinite[HEADS] = {INFINITY, 0};
 	const struct kvr_range wraps = {.start = UINT64_MAX, .length = 2};
 	struct kvr_plan *plan;
 	struct kvr_plan_desc d;
@@ -138,8 +139,8 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.kv_heads = 0, KVR_ERR_INVALID);
 	REFUSED(d.q_heads = 3; d.kv_heads = 2, KVR_ERR_INVALID);
 	REFUSED(d.head_dim = 0, KVR_ERR_INVALID);
-	REFUSED(d.head_dim = 257, KVR_ERR_INVALID);
-	REFUSED(d.value_dim = 257, KVR_ERR_INVALID);
+	REFUSED(d.head_dim = 577, KVR_ERR_INVALID);
+	REFUSED(d.value_dim = 577, KVR_ERR_INVALID);
 	REFUSED(d.dtype = (enum kvr_dtype)9, KVR_ERR_INVALID);
 	REFUSED(d.mask = (enum kvr_mask)9, KVR_ERR_INVALID);
 	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
@@ -147,6 +148,8 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.softcap = -1, KVR_ERR_INVALID);
 	REFUSED(d.window = &left, KVR_ERR_INVALID);
 	REFUSED(d.window = &right, KVR_ERR_INVALID);
+	REFUSED(d.sinks = nan, KVR_ERR_INVALID);
+	REFUSED(d.sinks = infinite, KVR_ERR_INVALID);
 	REFUSED(d.softcap = NAN, KVR_ERR_INVALID);
 	REFUSED(d.softcap = INFINITY, KVR_ERR_INVALID);
 	REFUSED(d.q_ranges = &wraps, KVR_ERR_INVALID);
@@ -300,6 +303,21 @@ static void other_softcap(struct rank *rank)
 	CHECK(strstr(rank->log, "softcap (bits) is "));
 }
 
+/* Rank 1 has its own idea of one head's sink, or of there being any. */
+static void other_sinks(struct rank *rank)
+{
+	const float sinks[HEADS] = {0.5f, rank->rank == 1 ? -1 : -2};
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.sinks = sinks;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "sinks (digest; 0: none) is "));
+	p.desc.sinks = rank->rank == 1 ? NULL : sinks;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+}
+
 /* Rank 1 has its own idea of the scale. */
 static void other_scale(struct rank *rank)
 {
@@ -324,6 +342,7 @@ static void plan_differs_between_ranks_mismatch(void **state)
 	(void)state;
 	over(2, other_window, 0);
 	over(2, other_softcap, 0);
+	over(2, other_sinks, 0);
 	over(2, other_scale, 0);
 	over(RANKS, other_scale, 0);
 }
@@ -409,6 +428,35 @@ static void run_wrong_arguments_refused_ring_whole(void **state)
 }
 
 /* --------------------------------------------------------------- works */
+
+/* Of the plan, whatever becomes of the caller's; once a run, not a block. */
+static void sinks_copied(struct rank *rank)
+{
+	const float kept[HEADS] = {0.25f, -0.5f};
+	float sinks[HEADS];
+	struct kvr_plan *plan;
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	memcpy(sinks, kept, sizeof(kept));
+	p.desc.sinks = sinks;
+	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
+	memset(sinks, 0xff, sizeof(sinks));
+	p.desc.sinks = kept;
+	for (int i = 0; i < 2; i++) {
+		CHECK_STATUS(run(&p, plan), KVR_OK);
+		check_output(&p, rank->rank, rank->n);
+	}
+	kvr_plan_destroy(plan);
+}
+
+static void plan_sinks_copied_and_counted_once(void **state)
+{
+	(void)state;
+	over(1, sinks_copied, 0);
+	over(RANKS, sinks_copied, 0);
+}
 
 static void pack_and_run_twice(struct rank *rank)
 {
@@ -538,6 +586,7 @@ int main(void)
 		cmocka_unit_test(plan_block_exceeds_slots_limit),
 		cmocka_unit_test(block_bytes_wrong_arguments_refused),
 		cmocka_unit_test(plan_differs_between_ranks_mismatch),
+		cmocka_unit_test(plan_sinks_copied_and_counted_once),
 		cmocka_unit_test(plan_blocks_travel_no_further_than_seen),
 		cmocka_unit_test(run_wrong_arguments_refused_ring_whole),
 		cmocka_unit_test(pack_then_run_twice_same_bits),
