@@ -169,10 +169,14 @@ static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 	struct kvr_gather gather = item->gather;
 
 	if (item->kind == FAKE_WRITE) {
-		kvr_gather_copy(&gather,
-				fake_slot_address(to, item->lane, item->slot) +
-					item->offset,
-				item->bytes);
+		uint8_t *at = fake_slot_address(to, item->lane, item->slot) +
+			      item->offset;
+
+		kvr_gather_copy(&gather, at, item->bytes);
+		if (from->script.land)
+			from->script.land(from->script.land_arg,
+					  to->config.rank, item->imm, at,
+					  item->bytes);
 		from->sent[(from->sent_head + from->sent_count++) %
 			   fake_queue_depth(from)] = item->cookie;
 	}
