@@ -27,7 +27,7 @@ struct attention_options {
 	double join_seconds;
 	uint32_t threads; /* 0: as many as there are processors for */
 	uint32_t slots;
-	bool causal, verify, json, f32_output;
+	bool causal, verify, json, f32_output, integrity;
 	float scale;   /* 0: the library's default */
 	float softcap; /* 0: none */
 	struct kvr_window window;

@@ -35,7 +35,8 @@ enum key {
 	KEY_JOIN,
 	KEY_VERIFY,
 	KEY_JSON,
-	KEY_F32
+	KEY_F32,
+	KEY_INTEGRITY
 };
 
 static const struct argp_option options[] = {
@@ -89,6 +90,10 @@ static const struct argp_option options[] = {
 	 0},
 	{"timeout", KEY_TIMEOUT, "SECONDS", 0,
 	 "Give a silent rank up after SECONDS (default 10)", 0},
+	{"integrity", KEY_INTEGRITY, 0, 0,
+	 "Send a CRC-32C of each piece along, and check what arrived and that "
+	 "it stayed as it was; what differs is named and fails",
+	 0},
 	{"f32-output", KEY_F32, 0, 0,
 	 "Write out as F32, also where the input is not", 0},
 	{"verify", KEY_VERIFY, 0, 0,
@@ -216,6 +221,9 @@ static error_t parse_flag(int key, struct attention_options *o)
 		return 0;
 	case KEY_F32:
 		o->f32_output = true;
+		return 0;
+	case KEY_INTEGRITY:
+		o->integrity = true;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

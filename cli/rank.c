@@ -145,6 +145,8 @@ static bool open_ring(struct rank *r)
 	/* One rank sends nothing, and no limit on chunks is in its way. */
 	ring.chunk_bytes = r->job->n == 1 ? r->job->slot_bytes : o->chunk_bytes;
 	ring.lane[0].slot_bytes = r->job->slot_bytes;
+	if (o->integrity)
+		ring.integrity = 1;
 	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
 	if (ring.wait_timeout_ms < ring.peer_timeout_ms)
 		ring.wait_timeout_ms = ring.peer_timeout_ms;

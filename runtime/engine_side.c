@@ -24,6 +24,8 @@ static enum kvr_status status_of(enum kvr_cause cause)
 		return KVR_ERR_PROTOCOL;
 	case KVR_CAUSE_STALLED:
 		return KVR_ERR_TIMEOUT;
+	case KVR_CAUSE_CORRUPT:
+		return KVR_ERR_CORRUPT;
 	case KVR_CAUSE_NONE:
 	case KVR_CAUSE_CLOSED:
 	case KVR_CAUSE_SILENT:
@@ -119,7 +121,7 @@ void kvr_engine_on_abort(struct kvr_engine *e, enum kvr_side side,
 		.cause = (enum kvr_cause)(value & 0xff),
 	};
 
-	if (abort.cause == KVR_CAUSE_NONE || abort.cause > KVR_CAUSE_STALLED ||
+	if (abort.cause == KVR_CAUSE_NONE || abort.cause > KVR_CAUSE_CORRUPT ||
 	    (abort.rank >= e->config.n && abort.rank != ENGINE_RANK_NONE)) {
 		kvr_engine_fail_protocol(e, side, "abort");
 		return;

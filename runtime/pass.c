@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "runtime/clock.h"
+#include "runtime/guard.h"
 #include "runtime/progress.h"
 
 void kvr_pass_desc_init(struct kvr_pass_desc *desc)
@@ -54,6 +55,7 @@ static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
 		sum += s->bytes;
 	}
 	ring->pass.piece_count[lane] = local->segment_count;
+	ring->pass.segment_count[lane] = local->segment_count;
 	*bytes = sum;
 	return KVR_OK;
 }
@@ -127,6 +129,8 @@ static enum kvr_status begin(struct kvr_ring *ring,
 				       &pass.bytes[lane]);
 		if (status != KVR_OK)
 			return status;
+		if (ring->integrity)
+			kvr_guard_begin(ring, desc, lane, &pass.bytes[lane]);
 		pass.metadata_bytes[lane] =
 			(uint32_t)desc->lane[lane].metadata_bytes;
 	}
@@ -185,7 +189,7 @@ static void fill_block(struct kvr_pass *pass, uint32_t lane,
 	if (taken->slot == KVR_SOURCE_LOCAL) {
 		const struct kvr_piece *first = pass->pieces[lane];
 
-		out->data = pass->piece_count[lane] == 1
+		out->data = pass->segment_count[lane] == 1
 				    ? kvr_ring_writable(first)
 				    : NULL;
 		out->metadata =
@@ -260,6 +264,8 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 			    : KVR_ERR_STATE;
 	if (status == KVR_OK) {
 		fill_block(pass, lane, &taken, out);
+		if (ring->integrity)
+			status = kvr_guard_take(pass, lane, out);
 		note_times(pass, lane, taken.step, asked_ns, kvr_clock_ns());
 	} else if (status == KVR_ERR_AGAIN) {
 		/* Who asks again and again waits, too. */
@@ -296,8 +302,11 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	pthread_mutex_lock(&ring->lock);
-	status = pass->open ? kvr_engine_release(ring->engine, lane, step)
-			    : KVR_ERR_STATE;
+	status = pass->open ? KVR_OK : KVR_ERR_STATE;
+	if (status == KVR_OK && ring->integrity)
+		status = kvr_guard_release(pass, lane, step);
+	if (status == KVR_OK)
+		status = kvr_engine_release(ring->engine, lane, step);
 	if (status == KVR_OK) {
 		struct kvr_step_times *times = &pass->times[lane][step];
 		uint64_t now_ns = kvr_clock_ns();
@@ -322,8 +331,11 @@ static enum kvr_status finish(struct kvr_pass *pass)
 	struct kvr_ring *ring = pass->ring;
 	uint64_t deadline_ns =
 		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
-	enum kvr_status status = kvr_engine_end(ring->engine);
+	enum kvr_status status;
 
+	if (ring->integrity)
+		kvr_guard_end(pass);
+	status = kvr_engine_end(ring->engine);
 	/* It has released what was held. */
 	kvr_progress_kick(ring);
 	while (status == KVR_ERR_AGAIN) {

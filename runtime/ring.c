@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "runtime/clock.h"
+#include "runtime/guard.h"
 #include "runtime/progress.h"
+#include "runtime/seal.h"
 
 /* How long an abort may take to reach the neighbours (DESIGN section 4). */
 #define ABORT_NS (500 * KVR_NS_PER_MS)
@@ -152,6 +154,37 @@ static void describe_lost(const struct kvr_ring *ring,
 		 f->abort.rank, where, how);
 }
 
+/* What was wrong with a block here: see guard.h. */
+static void describe_damage(const struct kvr_ring *ring,
+			    const struct kvr_engine_failure *f,
+			    struct kvr_failure *out)
+{
+	const struct kvr_damage *d = &ring->damage;
+	unsigned long long pass = (unsigned long long)f->pass;
+	char what[48] = "the checksums", how[64] = "on its first hop";
+
+	if (d->part == KVR_SEAL_CHUNK)
+		snprintf(what, sizeof(what), "chunk %zu", d->chunk);
+	else if (d->part == KVR_SEAL_METADATA)
+		snprintf(what, sizeof(what), "the metadata");
+	if (d->hops > 1)
+		snprintf(how, sizeof(how),
+			 "on hop %u or before: hops do not check", d->hops);
+	if (d->arriving)
+		snprintf(out->text, sizeof(out->text),
+			 "%s of the block of rank %u arrived wrong from rank "
+			 "%u in step %u of pass %llu, %s",
+			 what, d->origin, f->abort.rank, d->hops, pass, how);
+	else
+		snprintf(out->text, sizeof(out->text),
+			 "%s of the block of rank %u was overwritten %s, while "
+			 "rank %u computed in step %u of pass %llu",
+			 what, d->origin,
+			 d->hops ? "after it had arrived"
+				 : "after the pass had begun",
+			 ring->rank, d->hops, pass);
+}
+
 /* The failure of another rank, as far as it is known here. */
 static void describe_blame(const struct kvr_engine_failure *f,
 			   struct kvr_failure *out)
@@ -169,6 +202,9 @@ static void describe_blame(const struct kvr_engine_failure *f,
 	else if (f->status == KVR_ERR_PROTOCOL)
 		what = "broke the protocol; its neighbour's log names the "
 		       "field";
+	else if (f->status == KVR_ERR_CORRUPT)
+		what = "sent or held a block whose checksum is wrong; its log "
+		       "or that of its next names the chunk";
 	snprintf(out->text, sizeof(out->text), "rank %u %s", f->abort.rank,
 		 what);
 }
@@ -195,6 +231,8 @@ void kvr_ring_describe_failure(const struct kvr_ring *ring,
 		snprintf(out->text, sizeof(out->text),
 			 "rank %u broke the protocol: %s", f->abort.rank,
 			 f->field);
+	else if (f->status == KVR_ERR_CORRUPT && ring->damage.known)
+		describe_damage(ring, f, out);
 	else
 		describe_blame(f, out);
 }
@@ -292,6 +330,7 @@ void kvr_ring_shut_down(struct kvr_ring *ring)
 	/* Nobody writes from our slots any more, then they may go. */
 	close_edge(ring, KVR_NEXT);
 	forget_slots(ring);
+	kvr_guard_close(ring);
 	close_edge(ring, KVR_PREV);
 	ring->shut = true;
 }

@@ -41,8 +41,9 @@ struct kvr_pass {
 	uint32_t taken[KVR_LANES_MAX]; /* blocks of each lane */
 
 	/* The local block of each lane, as the transport wants it. */
-	struct kvr_piece *pieces[KVR_LANES_MAX]; /* max_segments each */
-	size_t piece_count[KVR_LANES_MAX];
+	struct kvr_piece *pieces[KVR_LANES_MAX]; /* max_segments + 2 each */
+	size_t piece_count[KVR_LANES_MAX];	 /* a seal's included */
+	size_t segment_count[KVR_LANES_MAX];
 	struct kvr_step_times *times[KVR_LANES_MAX]; /* n + 1 each */
 };
 
@@ -51,6 +52,25 @@ struct kvr_caller {
 	enum kvr_recording_wait wait;
 	uint32_t lane;
 	uint64_t since_ns; /* of the wait, or since the last call */
+};
+
+/* A block that the caller has taken, with integrity: see guard.h. */
+struct kvr_held {
+	bool held;
+	uint32_t step, origin;
+	size_t bytes;		/* of its payload */
+	struct kvr_piece piece; /* it, unless local */
+	const void *metadata;
+	size_t metadata_bytes;
+};
+
+/* What integrity found first, for the failure's text. */
+struct kvr_damage {
+	bool known;
+	bool arriving; /* else it was overwritten here */
+	uint32_t part; /* enum kvr_seal_part */
+	size_t chunk;
+	uint32_t origin, hops;
 };
 
 struct kvr_ring {
@@ -82,6 +102,10 @@ struct kvr_ring {
 	struct kvr_caller caller, caller_failed; /* now; at failed_ns */
 	uint64_t failed_ns;			 /* 0: it has not */
 	struct kvr_pass pass;
+	bool integrity;
+	struct kvr_held *held; /* [lane * (slots + 1) + slot, or local] */
+	struct kvr_piece local_seal[KVR_LANES_MAX]; /* bytes: if registered */
+	struct kvr_damage damage;		    /* under lock */
 	struct kvr_compute *computing; /* stopped by a failure; under lock */
 	uint64_t attention_tag; /* counts plans and runs alike on all ranks */
 

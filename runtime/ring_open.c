@@ -14,6 +14,7 @@
 
 #include "runtime/bootstrap.h"
 #include "runtime/clock.h"
+#include "runtime/guard.h"
 #include "runtime/progress.h"
 
 /* Where a rank's endpoints are, by registry index of the transport, role. */
@@ -43,6 +44,7 @@ void kvr_ring_options_init(struct kvr_ring_options *options)
 		.max_segments = 4096,
 		.peer_timeout_ms = 10000,
 		.wait_timeout_ms = 600000,
+		.integrity = -1,
 	};
 }
 
@@ -126,6 +128,9 @@ static void engine_config(const struct kvr_ring *ring,
 		.recorder = ring->recorder,
 	};
 	memcpy(config->lane, o->lane, sizeof(config->lane));
+	for (uint32_t lane = 0; lane < o->lanes; lane++)
+		config->lane[lane].slot_bytes =
+			kvr_guard_slot_bytes(ring, lane);
 }
 
 static enum kvr_status allocate_lanes(struct kvr_ring *ring)
@@ -135,7 +140,7 @@ static enum kvr_status allocate_lanes(struct kvr_ring *ring)
 	for (uint32_t lane = 0; lane < o->lanes; lane++) {
 		struct kvr_pass *pass = &ring->pass;
 
-		pass->pieces[lane] = calloc((size_t)o->max_segments + 1,
+		pass->pieces[lane] = calloc((size_t)o->max_segments + 2,
 					    sizeof(*pass->pieces[lane]));
 		pass->times[lane] =
 			calloc((size_t)ring->n + 1, sizeof(*pass->times[lane]));
@@ -209,6 +214,7 @@ static struct kvr_ring *create(struct kvr_context *context,
 		return NULL;
 	ring->context = context;
 	ring->options = *options;
+	ring->integrity = options->integrity > 0;
 	ring->rank = bootstrap->rank;
 	ring->n = bootstrap->n;
 	ring->epoll_fd = -1;
@@ -245,7 +251,7 @@ static void endpoint_config(const struct opening *opening, enum kvr_role role,
 	};
 	memcpy(config->entropy, ring->draw.entropy, sizeof(config->entropy));
 	for (uint32_t lane = 0; lane < config->lanes; lane++)
-		config->slot_bytes[lane] = ring->options.lane[lane].slot_bytes;
+		config->slot_bytes[lane] = kvr_guard_slot_bytes(ring, lane);
 }
 
 /* By name if the caller named one, else whatever joins processes. */
@@ -431,7 +437,7 @@ static enum kvr_status map_slots(struct kvr_ring *ring)
 	enum kvr_status status = KVR_OK;
 
 	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
-		size_t bytes = ring->options.lane[lane].slot_bytes;
+		size_t bytes = kvr_guard_slot_bytes(ring, lane);
 
 		for (uint32_t slot = 0; slot < ring->options.slots; slot++) {
 			struct kvr_piece *piece =
@@ -446,7 +452,7 @@ static enum kvr_status map_slots(struct kvr_ring *ring)
 					out, address, bytes, &piece->key);
 		}
 	}
-	return status;
+	return status == KVR_OK ? kvr_guard_open(ring) : status;
 }
 
 static enum kvr_status connect_edges(struct opening *opening,
@@ -488,7 +494,8 @@ static enum kvr_status connect_ring(struct opening *opening,
 	void *all;
 
 	if (opening->ring->n == 1)
-		return status;
+		return status == KVR_OK ? kvr_guard_open(opening->ring)
+					: status;
 	if (status == KVR_OK)
 		status = listen_all(opening, &listing);
 	listing.status = status;
@@ -535,10 +542,11 @@ static enum kvr_status start(struct kvr_ring *ring)
 
 enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 					 const struct kvr_bootstrap *bootstrap,
-					 const struct kvr_ring_options *options,
+					 const struct kvr_ring_options *wanted,
 					 uint32_t generation,
 					 struct kvr_ring **out)
 {
+	struct kvr_ring_options settled = *wanted, *options = &settled;
 	struct opening opening = {
 		.bootstrap = bootstrap,
 		.log = &context->log,
@@ -551,6 +559,9 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	if (status != KVR_OK)
 		return status;
 	status = check_options(&context->log, bootstrap, options);
+	if (status == KVR_OK)
+		status = kvr_settings_integrity(options->integrity, opening.log,
+						&options->integrity);
 	if (status == KVR_OK) {
 		ring = create(context, bootstrap, options);
 		status = ring ? kvr_settings_secret(options->secret,

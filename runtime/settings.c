@@ -39,13 +39,25 @@ enum kvr_status kvr_environment_number(const struct kvr_log *log,
 /* ----------------------------------------------------------- transport */
 
 /* -1: what the environment says, 0 or 1; else 0. */
-static enum kvr_status
-adaptive_routing(int32_t option, const struct kvr_log *log, uint32_t *out)
+static enum kvr_status settle_switch(int32_t option, const char *name,
+				     const struct kvr_log *log, uint32_t *out)
 {
 	*out = option > 0;
-	if (option >= 0 || !kvr_environment_has("KVRING_ADAPTIVE_ROUTING"))
+	if (option >= 0 || !kvr_environment_has(name))
 		return KVR_OK;
-	return kvr_environment_number(log, "KVRING_ADAPTIVE_ROUTING", 1, out);
+	return kvr_environment_number(log, name, 1, out);
+}
+
+enum kvr_status kvr_settings_integrity(int32_t option,
+				       const struct kvr_log *log, int32_t *out)
+{
+	uint32_t value;
+	enum kvr_status status =
+		settle_switch(option, "KVRING_INTEGRITY", log, &value);
+
+	if (status == KVR_OK)
+		*out = (int32_t)value;
+	return status;
 }
 
 enum kvr_status
@@ -73,8 +85,9 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		gid_index++;
 	}
 	if (status == KVR_OK)
-		status = adaptive_routing(options->adaptive_routing, log,
-					  &adaptive);
+		status = settle_switch(options->adaptive_routing,
+				       "KVRING_ADAPTIVE_ROUTING", log,
+				       &adaptive);
 	if (status != KVR_OK)
 		return status;
 	if (queue_pairs > KVR_QUEUE_PAIRS_MAX) {

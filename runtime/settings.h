@@ -19,6 +19,10 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		       const struct kvr_log *log,
 		       struct kvr_transport_config *out);
 
+/* option if not negative, else KVRING_INTEGRITY, else 0. Errors: INVALID. */
+enum kvr_status kvr_settings_integrity(int32_t option,
+				       const struct kvr_log *log, int32_t *out);
+
 /* The environment's is there, and not empty? */
 bool kvr_environment_has(const char *name);
 

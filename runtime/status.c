@@ -40,6 +40,8 @@ static const struct status_entry entries[] = {
 	      "the ranks disagree; the log names the field and both values"),
 	ENTRY(KVR_ERR_PROTOCOL, "a peer broke the protocol; check that all "
 				"ranks run one version"),
+	ENTRY(KVR_ERR_CORRUPT, "a block's checksum is wrong; do not use this "
+			       "result, and see the log for rank and chunk"),
 	ENTRY(KVR_ERR_DEVICE, "the device failed; the log has the reason"),
 };
 

@@ -73,7 +73,8 @@ enum kvr_cause {
 	KVR_CAUSE_CALLER = 3,	/* kvr_ring_abort */
 	KVR_CAUSE_MISMATCH = 4, /* pass tag, hops or sizes disagree */
 	KVR_CAUSE_PROTOCOL = 5, /* it sent what the protocol forbids */
-	KVR_CAUSE_STALLED = 6	/* alive, but a block never came */
+	KVR_CAUSE_STALLED = 6,	/* alive, but a block never came */
+	KVR_CAUSE_CORRUPT = 7	/* a block that it sent or held is wrong */
 };
 
 struct kvr_abort {

@@ -49,6 +49,7 @@ if [ $quick = yes ]; then
 	show memory --tokens 32
 	show partition --tokens 4096 --pairs 3
 	show demo_speed --tokens 8192 --pairs 3
+	show integrity --pairs 3
 	show kvring bench lat --size 0,8,64K --seconds 0.1
 	show kvring bench lat --size 0,8,64K --seconds 0.1 --event
 	show kvring bench bw --size 8,64K,1M --seconds 0.1
@@ -62,6 +63,7 @@ else
 	show memory
 	show partition
 	show demo_speed
+	show integrity
 	show kvring bench lat
 	show kvring bench lat --event
 	show kvring bench bw

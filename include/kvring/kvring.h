@@ -177,6 +177,7 @@ struct kvr_ring_options {
 	uint32_t peer_timeout_ms; /* a peer silent for so long is lost; 10 s */
 	uint32_t wait_timeout_ms; /* longest wait for one block; 10 min */
 	uint32_t heartbeat_ms;	  /* < peer_timeout_ms; 0: a tenth of it */
+	int32_t integrity; /* CRC-32C of chunks; -1: KVRING_INTEGRITY or 0 */
 	/* RDMA peers prove it first; NULL: KVRING_SECRET, _SECRET_FILE, none */
 	const void *secret;
 	size_t secret_bytes; /* <= 4096 */
@@ -190,6 +191,7 @@ KVR_API void kvr_ring_options_init(struct kvr_ring_options *options);
  * afterwards. The ring borrows the context.
  * slots >= 2 unless no block is forwarded (n = 1, or n = 2 without an
  * accumulating lane): with one slot every rank waits for the next.
+ * integrity: next and release check a block, or fail the ring with CORRUPT.
  * Errors: INVALID, NO_MEMORY, SYSTEM, UNSUPPORTED, LIMIT (more than
  * KVR_CHUNKS_MAX chunks in a block), MISMATCH, PEER_LOST, TIMEOUT, FORKED.
  */

@@ -43,6 +43,7 @@ enum kvr_status {
 	KVR_ERR_ABORTED = -22,	 /* a rank called kvr_ring_abort */
 	KVR_ERR_MISMATCH = -23,	 /* ranks disagree; the log names the field */
 	KVR_ERR_PROTOCOL = -24,	 /* a peer sent what the protocol forbids */
+	KVR_ERR_CORRUPT = -25,	 /* a block's checksum is wrong */
 
 	/* The device is lost. */
 	KVR_ERR_DEVICE = -40

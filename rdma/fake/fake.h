@@ -38,6 +38,14 @@ struct kvr_fake_script {
 	/* Outstanding writes before AGAIN, <= 192; 0: 64. Not the signals. */
 	uint32_t queue_depth;
 
+	/*
+	 * Sees the bytes of each chunk as it lands at rank `to`, and may
+	 * change them: a memory or a wire that forgets. NULL: nothing does.
+	 */
+	void (*land)(void *arg, uint32_t to, uint32_t imm, void *bytes,
+		     size_t count);
+	void *land_arg;
+
 	/* Everything into and out of this rank takes `slow_factor` longer. */
 	uint32_t slow_rank; /* KVR_RANK_NONE: nobody */
 	uint32_t slow_factor;

@@ -183,11 +183,16 @@ static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 			   fake_queue_depth(from)] = item->cookie;
 	if (lose(from, item))
 		return;
-	if (item->kind == FAKE_WRITE)
-		kvr_gather_copy(&gather,
-				fake_slot_address(to, item->lane, item->slot) +
-					item->offset,
-				item->bytes);
+	if (item->kind == FAKE_WRITE) {
+		uint8_t *at = fake_slot_address(to, item->lane, item->slot) +
+			      item->offset;
+
+		kvr_gather_copy(&gather, at, item->bytes);
+		if (from->script.land)
+			from->script.land(from->script.land_arg,
+					  to->config.rank, item->imm, at,
+					  item->bytes);
+	}
 	if (item->kind == FAKE_DESCRIBE) {
 		struct fake_described *place =
 			&to->described[item->lane * to->config.slots +

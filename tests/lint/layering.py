@@ -3,7 +3,8 @@
 """Dependencies point one way:
 
     cli, bench, python, examples -> include  (bench/cpu_*: also compute/cpu;
-                                              bench/net: also the transport seam)
+                                              bench/net: also the transport seam;
+                                              bench/integrity: its checksum)
     include <- runtime -> its own headers; runtime/registry.c names back ends
     rdma, compute -> include, the seams of runtime, their own directory
 
@@ -29,6 +30,7 @@ RULES = [  # where, what quoted includes it may name
     # `kvring bench` is a command, and measures the transport by itself
     (r"bench/net/.*", [PUBLIC, r"bench/.*", r"cli/(command|parse)\.h",
                        SEAM % "transport|registry|settings|wire|log|clock"]),
+    (r"bench/integrity\.c", [PUBLIC, r"bench/.*", SEAM % "crc32c"]),
     (r"bench/.*", [PUBLIC, r"bench/.*"]),
     (r"(python|examples)/.*", [PUBLIC]),
     (r"runtime/registry\.c", [PUBLIC, r"(runtime|rdma|compute)/.*"]),

@@ -15,6 +15,8 @@ for n in 1 2 3 4; do
 		cmp shm-$n.st $way-$n.st || die "n = $n: $way differs"
 	done
 done
+verified sealed.st -n 3 --transport verbs --chunk 512 --integrity
+cmp shm-3.st sealed.st || die "with integrity verbs differs"
 export KVRING_DEVICE=rxe0,rxe1 KVRING_QPS=2 KVRING_SECRET=barley
 for way in verbs verbs-exchange; do
 	verified rails.st -n 4 --transport $way --chunk 512 --slots 3
@@ -22,7 +24,7 @@ for way in verbs verbs-exchange; do
 done
 same_resources "$before"
 no_rnr
-echo "ok: n = 1 to 4, two rails, same bits"
+echo "ok: n = 1 to 4, two rails, with integrity, same bits"
 
 # Each with the thing that is wrong and what to do.
 refuses() { # pattern, variable=value..., arguments

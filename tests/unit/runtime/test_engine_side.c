@@ -242,10 +242,11 @@ static void engine_received_abort_is_passed_on_to_both_sides(void **state)
 		{KVR_CAUSE_MISMATCH, KVR_ERR_MISMATCH},
 		{KVR_CAUSE_PROTOCOL, KVR_ERR_PROTOCOL},
 		{KVR_CAUSE_STALLED, KVR_ERR_TIMEOUT},
+		{KVR_CAUSE_CORRUPT, KVR_ERR_CORRUPT},
 	};
 	(void)state;
 
-	for (size_t i = 0; i < 12; i++) {
+	for (size_t i = 0; i < 14; i++) {
 		enum kvr_side from = i % 2 ? KVR_PREV : KVR_NEXT;
 		enum kvr_cause cause = cases[i / 2].cause;
 		struct mock m;

@@ -116,7 +116,7 @@ static void engine_bad_abort_is_a_protocol_failure(void **state)
 {
 	static const uint64_t bad[] = {
 		0,			   /* no cause */
-		7,			   /* unknown */
+		8,			   /* unknown */
 		4 << 8 | KVR_CAUSE_CLOSED, /* rank 4 of 4 */
 		0xffffe << 8 | KVR_CAUSE_CLOSED,
 	};

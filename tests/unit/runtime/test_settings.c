@@ -28,7 +28,8 @@ static int clear(void **state)
 	static const char *const names[] = {
 		"KVRING_DEVICE",      "KVRING_QPS",
 		"KVRING_GID_INDEX",   "KVRING_SECRET",
-		"KVRING_SECRET_FILE", "KVRING_ADAPTIVE_ROUTING"};
+		"KVRING_SECRET_FILE", "KVRING_ADAPTIVE_ROUTING",
+		"KVRING_INTEGRITY"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -88,6 +89,27 @@ static void transport_environment_answers_what_options_leave(void **state)
 	assert_int_equal(config.queue_pairs, 2);
 	assert_int_equal(config.gid_index, 8);
 	free((void *)(uintptr_t)config.devices);
+}
+
+static void integrity_is_option_then_environment(void **state)
+{
+	int32_t out = 7;
+
+	(void)state;
+	assert_int_equal(kvr_settings_integrity(-1, &log_sink, &out), KVR_OK);
+	assert_int_equal(out, 0);
+	setenv("KVRING_INTEGRITY", "1", 1);
+	assert_int_equal(kvr_settings_integrity(-1, &log_sink, &out), KVR_OK);
+	assert_int_equal(out, 1);
+	assert_int_equal(kvr_settings_integrity(0, &log_sink, &out), KVR_OK);
+	assert_int_equal(out, 0);
+	setenv("KVRING_INTEGRITY", "yes", 1);
+	assert_int_equal(kvr_settings_integrity(1, &log_sink, &out), KVR_OK);
+	assert_int_equal(out, 1);
+	assert_int_equal(kvr_settings_integrity(-1, &log_sink, &out),
+			 KVR_ERR_INVALID);
+	assert_non_null(strstr(log_text, "KVRING_INTEGRITY: 'yes' is not a "
+					 "whole number up to 1"));
 }
 
 static void transport_adaptive_routing_is_option_then_environment(void **state)
@@ -219,6 +241,8 @@ int main(void)
 		cmocka_unit_test_setup(
 			transport_adaptive_routing_is_option_then_environment,
 			clear),
+		cmocka_unit_test_setup(integrity_is_option_then_environment,
+				       clear),
 		cmocka_unit_test_setup(transport_no_number_is_refused_by_name,
 				       clear),
 		cmocka_unit_test_setup(secret_given_then_variable_or_file,
