@@ -133,11 +133,12 @@ static bool read_sinks(const char *path, const struct safetensors *file,
 		       const struct safetensors_tensor *t, enum kvr_dtype dtype,
 		       float *to, struct complaint *why)
 {
-	struct kvr_range all = {.length = t->shape[0]};
+	const uint64_t heads = t->shape[0];
+	struct piece all = {.rows = heads};
 	struct shard whole = {
-		.ranges = {all}, .count = 1, .tokens = all.length};
+		.pieces = &all, .piece_count = 1, .tokens = heads};
 	size_t element = kvr_dtype_bytes(dtype);
-	uint64_t bad = all.length;
+	uint64_t bad = heads;
 	struct rows rows;
 	int error = rows_open(file->fd, file->data_start + t->begin, element,
 			      element, &whole, &rows);
@@ -145,13 +146,13 @@ static bool read_sinks(const char *path, const struct safetensors *file,
 	if (error)
 		return complain(why, "%s: reading 'sinks': %s; check the disk",
 				path, strerror(error));
-	for (uint64_t i = 0; i < all.length; i++) {
+	for (uint64_t i = 0; i < heads; i++) {
 		to[i] = (float)element_value(dtype, rows.data, i);
 		if (!(to[i] < INFINITY))
 			bad = i;
 	}
 	rows_close(&rows);
-	return bad == all.length ||
+	return bad == heads ||
 	       complain(why,
 			"%s: tensor 'sinks' has NaN or infinity for head "
 			"%" PRIu64 "; make it finite, or -inf for none",
