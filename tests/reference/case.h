@@ -14,6 +14,8 @@ struct reference_case {
 	struct kvr_window window;
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;
+	const uint64_t *cu_seqlens; /* of a packed batch; NULL: not packed */
+	size_t sequences;
 	const float *out;  /* [q tokens, q heads, value dim] */
 	const double *lse; /* [q heads, q tokens] */
 	double products;   /* max of scale * sum |q_i k_i| */
