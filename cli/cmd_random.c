@@ -220,6 +220,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_CU_SEQLENS:
 		o->list = arg;
+		return 0;
 	case KEY_SINKS:
 		o->sinks = true;
 		return 0;

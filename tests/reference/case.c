@@ -15,7 +15,7 @@ struct header {
 	uint32_t q_heads, kv_heads;
 	uint32_t head_dim, value_dim;
 	float scale;
-	uint32_t reserved;
+	uint32_t sequences;
 	double products;
 };
 
@@ -145,6 +145,11 @@ void reference_case_read(const char *directory, const char *file,
 	out->out =
 		take(&at, sizeof(float) * h.q_tokens * h.q_heads * h.value_dim);
 	out->lse = take(&at, sizeof(double) * h.q_tokens * h.q_heads);
+	out->sequences = h.sequences;
+	out->cu_seqlens = NULL;
+	if (h.sequences > 0)
+		out->cu_seqlens =
+			take(&at, sizeof(uint64_t) * (h.sequences + 1));
 	if (at != (char *)out->data + bytes) {
 		fprintf(stderr, "%s has the wrong length\n", path);
 		exit(1);

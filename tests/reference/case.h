@@ -14,11 +14,13 @@ struct reference_case {
 	struct kvr_window window;
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;
-	const float *sinks; /* of q heads; NULL: none */
-	const float *out;   /* [q tokens, q heads, value dim] */
-	const double *lse;  /* [q heads, q tokens] */
-	double products;    /* max of scale * sum |q_i k_i| */
-	double v_max;	    /* max |v| */
+	const float *sinks;	    /* of q heads; NULL: none */
+	const uint64_t *cu_seqlens; /* of a packed batch; NULL: not packed */
+	size_t sequences;
+	const float *out;  /* [q tokens, q heads, value dim] */
+	const double *lse; /* [q heads, q tokens] */
+	double products;   /* max of scale * sum |q_i k_i| */
+	double v_max;	   /* max |v| */
 };
 
 /* Exits with a message when the file is not a whole case. */

@@ -78,32 +78,48 @@ struct tolerance kernel_tolerance(const struct reference_case *c)
 
 /* ---------------------------------------------------------------- shards */
 
-const struct partition partitions[2] = {
-	{"contiguous", kvr_ranges_contiguous},
-	{"zigzag", kvr_ranges_zigzag},
+static enum kvr_status interleave(const uint64_t *cu_seqlens, size_t sequences,
+				  uint32_t rank, uint32_t n,
+				  struct kvr_range *out, size_t capacity,
+				  size_t *count)
+{
+	return kvr_ranges_packed_interleave(cu_seqlens, sequences, STRIPE, rank,
+					    n, out, capacity, count);
+}
+
+const struct partition partitions[PARTITIONS] = {
+	{"contiguous", kvr_ranges_packed_contiguous},
+	{"zigzag", kvr_ranges_packed_zigzag},
+	{"interleave", interleave},
 };
 
-struct shard shard_of(const struct partition *p, uint64_t tokens,
-		      uint64_t start, uint32_t rank, uint32_t n)
+struct shard shard_of(const struct partition *p, const struct reference_case *c,
+		      uint64_t tokens, uint64_t start, uint32_t rank,
+		      uint32_t n)
 {
-	struct shard s = {.start = start};
+	const uint64_t one[] = {0, tokens};
+	const uint64_t *at = c->cu_seqlens ? c->cu_seqlens : one;
+	struct shard s = {.tokens = 0};
 
-	assert_int_equal(p->ranges(tokens, rank, n, s.range, &s.count), KVR_OK);
+	assert_int_equal(p->ranges(at, c->cu_seqlens ? c->sequences : 1, rank,
+				   n, s.range, RANGES_MAX, &s.count),
+			 KVR_OK);
 	for (size_t i = 0; i < s.count; i++) {
+		s.row[i] = at[s.range[i].sequence] + s.range[i].start;
 		s.range[i].start += start;
 		s.tokens += s.range[i].length;
 	}
 	return s;
 }
 
-/* The index, in the whole sequence, of the shard's row `token`. */
+/* The index, in the whole, of the shard's row `token`. */
 static uint64_t shard_row(const struct shard *s, size_t token)
 {
 	size_t i = 0;
 
 	while (token >= s->range[i].length)
 		token -= s->range[i++].length;
-	return s->range[i].start - s->start + token;
+	return s->row[i] + token;
 }
 
 struct kvr_tensor shard_gather(const struct kvr_tensor *whole,

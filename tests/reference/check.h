@@ -43,27 +43,35 @@ struct result result_new(const struct reference_case *c, enum kvr_dtype dtype,
 			 size_t tokens);
 void result_free(struct result *r);
 
-typedef enum kvr_status (*partition_fn)(uint64_t tokens, uint32_t rank,
+#define STRIPE 20 /* the longest case has 35 of them */
+#define RANGES_MAX 64
+#define PARTITIONS 3
+
+/* Lists the ranges of a packed batch, or of one sequence of all. */
+typedef enum kvr_status (*partition_fn)(const uint64_t *cu_seqlens,
+					size_t sequences, uint32_t rank,
 					uint32_t n, struct kvr_range *out,
-					size_t *count);
+					size_t capacity, size_t *count);
 
 struct partition {
 	const char *name;
 	partition_fn ranges;
 };
 
-extern const struct partition partitions[2]; /* contiguous, zigzag */
+extern const struct partition partitions[PARTITIONS]; /* contiguous first */
 
-/* One rank's part of a sequence. */
+/* One rank's part of a sequence, or of a packed batch. */
 struct shard {
-	struct kvr_range range[KVR_ZIGZAG_RANGES];
+	struct kvr_range range[RANGES_MAX];
+	uint64_t row[RANGES_MAX]; /* where each begins in the whole */
 	size_t count;
-	uint64_t start; /* global position of the sequence's first row */
 	size_t tokens;
 };
 
-struct shard shard_of(const struct partition *p, uint64_t tokens,
-		      uint64_t start, uint32_t rank, uint32_t n);
+/* start: the global position of the first token, where c is not packed. */
+struct shard shard_of(const struct partition *p, const struct reference_case *c,
+		      uint64_t tokens, uint64_t start, uint32_t rank,
+		      uint32_t n);
 
 /* The shard's rows of a whole tensor; its data is the caller's to free. */
 struct kvr_tensor shard_gather(const struct kvr_tensor *whole,

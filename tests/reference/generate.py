@@ -25,7 +25,7 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     u32   q_heads, kv_heads
     u32   head_dim, value_dim
     f32   scale      0: 1 / sqrt(head_dim)
-    u32   reserved   0
+    u32   sequences  of a packed batch; 0: not packed
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
     f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
     u32   left + 1, right + 1    of the window; 0: without end
@@ -36,6 +36,7 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     sinks [q_heads]                         f32
     out   [q_tokens,  q_heads,  value_dim]  f32
     lse   [q_heads,   q_tokens]             f64
+    cu_seqlens [sequences + 1]              u64, where there are sequences
 """
 import pathlib
 import struct
@@ -56,7 +57,7 @@ MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal", softcap=0.0, window=(-1, -1), sinks=False):
+         kind="normal", softcap=0.0, window=(-1, -1), sinks=False, packed=()):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
@@ -64,7 +65,7 @@ def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
             "kind": kind, "softcap": softcap, "window": window,
-            "sinks": sinks}
+            "sinks": sinks, "packed": tuple(packed)}
 
 
 def all_cases():
@@ -144,6 +145,15 @@ def all_cases():
     yield case("bf16", "full", 6, (2, 2), 576)
     yield case("f32", "causal", 9, (1, 1), (1, 576))
     yield case("f16", "causal", 110, (1, 1), (575, 1))
+    # packed sequences: of 0, 1, few and many tokens; of one each
+    few = (0, 0, 1, 18, 51, 52, 52, 150)
+    for dtype in TYPES:
+        for mask in MASKS:
+            yield case(dtype, mask, 150, (4, 2), 16, packed=few)
+        yield case(dtype, "causal", 150, (2, 1), (32, 24), packed=few,
+                   window=(9, 0), softcap=2.0)
+    yield case("f32", "full", 150, (2, 2), 3, packed=few, window=(4, 7))
+    yield case("f32", "causal", 30, (2, 1), 16, packed=range(31))
 
 
 def name_of(c):
@@ -165,6 +175,8 @@ def name_of(c):
         parts.append("sinks")
     if c["kind"] != "normal":
         parts.append(c["kind"])
+    if c["packed"]:
+        parts.append(f"packed{len(c['packed']) - 1}")
     return "-".join(parts)
 
 
@@ -207,6 +219,10 @@ def visible(c):
         seen &= rows - keys <= left
     if right >= 0:
         seen &= keys - rows <= right
+    if c["packed"]:
+        lengths = torch.tensor(c["packed"]).diff()
+        owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+        seen &= owner[:, None] == owner[None, :]
     return seen
 
 
@@ -274,16 +290,17 @@ def encode(c, q, k, v, sinks):
         MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
         c["q_tokens"], c["kv_tokens"], c["q_start"], c["kv_start"],
         c["q_heads"], c["kv_heads"], c["head_dim"], c["value_dim"],
-        c["scale"], 0, products)
+        c["scale"], max(len(c["packed"]) - 1, 0), products)
     extra = [] if sinks is None else [sinks]
+    packed = struct.pack(f"<{len(c['packed'])}Q", *c["packed"])
     return header + more + b"".join(
-        map(raw, [q, k, v, *extra, out.float(), lse]))
+        map(raw, [q, k, v, *extra, out.float(), lse])) + packed
 
 
 def decode(data):
     """The case and what follows its header, as tensors."""
     (magic, dtype, mask, q_tokens, kv_tokens, q_start, kv_start, q_heads,
-     kv_heads, head_dim, value_dim, scale, _, _) = HEADER.unpack_from(data)
+     kv_heads, head_dim, value_dim, scale, sequences, _) = HEADER.unpack_from(data)
     assert magic in (MAGIC, MAGIC_MORE)
     softcap, window, flags, at = 0.0, (-1, -1), 0, HEADER.size
     if magic == MAGIC_MORE:
@@ -307,6 +324,9 @@ def decode(data):
         tensors.append(torch.frombuffer(
             bytearray(data), dtype=kind, count=count, offset=at).view(shape))
         at += (count * tensors[-1].element_size() + 7) // 8 * 8
+    if sequences:
+        c["packed"] = struct.unpack_from(f"<{sequences + 1}Q", data, at)
+        at += 8 * (sequences + 1)
     assert at == len(data)
     return c, tensors
 

@@ -45,16 +45,16 @@ static void oracle_check(const struct reference_case *c)
 {
 	struct result r = result_new(c, KVR_F32, c->q.tokens);
 	struct shard all =
-		shard_of(&partitions[0], c->q.tokens, c->q_start, 0, 1);
-	struct kvr_range q = {0, c->q_start, c->q.tokens};
-	struct kvr_range kv = {0, c->kv_start, c->k.tokens};
+		shard_of(&partitions[0], c, c->q.tokens, c->q_start, 0, 1);
+	struct shard keys =
+		shard_of(&partitions[0], c, c->k.tokens, c->kv_start, 0, 1);
 	struct kvr_plan_desc desc;
 
 	describe(c, &desc);
-	desc.q_ranges = &q;
-	desc.q_range_count = 1;
-	desc.kv_ranges = &kv;
-	desc.kv_range_count = 1;
+	desc.q_ranges = all.range;
+	desc.q_range_count = all.count;
+	desc.kv_ranges = keys.range;
+	desc.kv_range_count = keys.count;
 	assert_int_equal(kvr_attention_oracle(&desc, &c->q, &c->k, &c->v, NULL,
 					      0, &r.out, r.lse, c->q.tokens),
 			 KVR_OK);
@@ -117,8 +117,8 @@ static void take_step(const struct setting *s, struct kvr_compute *compute,
 		      uint32_t rank, uint32_t step)
 {
 	uint32_t origin = (rank + s->n - step) % s->n;
-	struct shard kv = shard_of(s->partition, s->c->k.tokens, s->c->kv_start,
-				   origin, s->n);
+	struct shard kv = shard_of(s->partition, s->c, s->c->k.tokens,
+				   s->c->kv_start, origin, s->n);
 	void *block = pack_block(s, compute, &kv);
 
 	s->ops->step(compute, shard_ranges(&kv), block);
@@ -130,7 +130,7 @@ static void rank_check(const struct setting *s, uint32_t rank)
 	const struct reference_case *c = s->c;
 	struct kvr_compute_shape shape = shape_of(c);
 	struct shard shard =
-		shard_of(s->partition, c->q.tokens, c->q_start, rank, s->n);
+		shard_of(s->partition, c, c->q.tokens, c->q_start, rank, s->n);
 	struct kvr_tensor q = shard_gather(&c->q, &shard);
 	struct result r = result_new(c, s->out, shard.tokens);
 	struct kvr_compute *compute;
@@ -157,7 +157,7 @@ static void kernel_check(const struct reference_case *c,
 {
 	static const uint32_t sizes[] = {1, 2, 3, 4, RANKS_MAX};
 
-	for (size_t p = 0; p < 2; p++)
+	for (size_t p = 0; p < PARTITIONS; p++)
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 			/* threads and output types alternate */
 			struct setting s = {

@@ -85,16 +85,14 @@ static size_t cut(struct setting *s)
 		struct kvr_plan_desc desc;
 		size_t bytes;
 
-		s->q[i] = shard_of(s->partition, c->q.tokens, c->q_start, i,
+		s->q[i] = shard_of(s->partition, c, c->q.tokens, c->q_start, i,
 				   s->n);
-		s->kv[i] = shard_of(s->partition, c->k.tokens, c->kv_start, i,
-				    s->n);
+		s->kv[i] = shard_of(s->partition, c, c->k.tokens, c->kv_start,
+				    i, s->n);
 		s->result[i] = result_new(c, s->out, s->q[i].tokens);
 		describe(s, i, &desc);
-		assert_int_equal(
-			kvr_attention_block_bytes(&desc, s->kv[i].tokens,
-						  s->kv[i].count, &bytes),
-			KVR_OK);
+		assert_int_equal(kvr_plan_desc_block_bytes(&desc, &bytes),
+				 KVR_OK);
 		most = bytes > most ? bytes : most;
 	}
 	return most;
@@ -131,7 +129,7 @@ static void every_case_over(const char *transport)
 		for (size_t n = 0; n < sizeof(sizes) / sizeof(sizes[0]); n++) {
 			struct setting s = {
 				.c = &cases[i],
-				.partition = &partitions[(i + n) % 2],
+				.partition = &partitions[(i + n) % PARTITIONS],
 				.transport = transport,
 				.n = sizes[n],
 				.out = (i + n) % 3 ? KVR_F32 : cases[i].q.dtype,
