@@ -24,6 +24,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -109,6 +110,25 @@ WRAP(ssize_t, getrandom, (void *to, size_t bytes, unsigned flags),
      (to, bytes, flags), -1, ENOSYS)
 WRAP(int, stat, (const char *path, struct stat *out), (path, out), -1, ENOMEM)
 WRAP(int, fstat, (int fd, struct stat *out), (fd, out), -1, ENOMEM)
+
+/* The sleeps: what fails does not sleep, and that is all. */
+WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int max, int ms),
+     (fd, events, max, ms), -1, EINTR)
+/* Futexes are glibc's own affair, but for what waits on them. */
+WRAP(int, pthread_cond_wait, (pthread_cond_t *cond, pthread_mutex_t *lock),
+     (cond, lock), EPERM, EPERM)
+WRAP(int, pthread_cond_timedwait,
+     (pthread_cond_t *cond, pthread_mutex_t *lock,
+      const struct timespec *until),
+     (cond, lock, until), ENOMEM, ENOMEM)
+/* The wake-ups: a peer's, and our own thread's. */
+WRAP(ssize_t, send, (int fd, const void *data, size_t bytes, int flags),
+     (fd, data, bytes, flags), -1, ENOBUFS)
+WRAP(ssize_t, recv, (int fd, void *to, size_t bytes, int flags),
+     (fd, to, bytes, flags), -1, ENOMEM)
+WRAP(ssize_t, write, (int fd, const void *data, size_t bytes),
+     (fd, data, bytes), -1, EIO)
+WRAP(ssize_t, read, (int fd, void *to, size_t bytes), (fd, to, bytes), -1, EIO)
 
 int __real_open(const char *path, int flags);
 int __wrap_open(const char *path, int flags);

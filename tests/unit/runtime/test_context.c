@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kvring/recorder.h"
 #include "tests/support/ranks.h"
 
 /* A context and a ring of one, with a block of its own. */
@@ -333,6 +334,7 @@ static void all_forked(struct solo *solo, struct kvr_pass *pass,
 	FORKED(kvr_ring_event_fd(solo->ring, &fd));
 	FORKED(kvr_ring_get_failure(solo->ring, &failure));
 	FORKED(kvr_ring_get_stats(solo->ring, &stats));
+	FORKED(kvr_ring_record(solo->ring, 1));
 	FORKED(kvr_pass_begin(solo->ring, &desc, &pass));
 	FORKED(kvr_pass_next(pass, 0, &block));
 	FORKED(kvr_pass_try_next(pass, 0, &block));
