@@ -81,14 +81,14 @@ static enum kvr_status check_desc(const struct kvr_ring *ring,
 }
 
 static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
-		  uint32_t record)
+		  uint32_t record, uint64_t now_ns)
 {
 	struct kvr_pass *pass = &ring->pass;
 
 	pass->open = true;
 	pass->tag = desc->tag;
 	pass->record = record;
-	pass->begin_ns = kvr_clock_ns();
+	pass->begin_ns = now_ns;
 	pass->end_ns = 0;
 	pass->steps = 0;
 	pass->exposed_ns = 0;
@@ -105,14 +105,14 @@ static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
 
 /* ring->lock held. */
 static enum kvr_status begin(struct kvr_ring *ring,
-			     const struct kvr_pass_desc *desc)
+			     const struct kvr_pass_desc *desc, uint64_t *now_ns)
 {
 	struct kvr_engine_pass pass = {
 		.tag = desc->tag,
 		.hops = desc->hops == KVR_HOPS_ALL ? ring->n - 1 : desc->hops,
 	};
 	uint64_t deadline_ns =
-		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+		*now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status;
 	uint32_t record;
 
@@ -130,13 +130,14 @@ static enum kvr_status begin(struct kvr_ring *ring,
 	/* AGAIN: this rank is several passes ahead of its neighbours. */
 	while ((status = kvr_engine_begin(ring->engine, &pass, &record)) ==
 	       KVR_ERR_AGAIN) {
-		if (kvr_clock_ns() >= deadline_ns)
+		if (*now_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
 		kvr_progress_wait(ring, deadline_ns);
+		*now_ns = kvr_clock_ns();
 	}
 	if (status == KVR_OK)
-		reset(ring, desc, record);
+		reset(ring, desc, record, *now_ns);
 	else if (status == KVR_ERR_LIMIT)
 		return refuse(ring, status,
 			      "a block is larger than its lane's slot_bytes");
@@ -148,6 +149,7 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 			       struct kvr_pass **out)
 {
 	enum kvr_status status;
+	uint64_t now_ns;
 
 	if (!ring || !desc || !out)
 		return KVR_ERR_INVALID;
@@ -157,11 +159,12 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 	if (status != KVR_OK)
 		return status;
 	pthread_mutex_lock(&ring->lock);
-	status = begin(ring, desc);
+	now_ns = kvr_clock_ns();
+	status = begin(ring, desc, &now_ns);
 	pthread_mutex_unlock(&ring->lock);
 	if (status != KVR_OK)
 		return status;
-	kvr_progress_nudge(ring);
+	kvr_progress_nudge(ring, now_ns);
 	*out = &ring->pass;
 	return KVR_OK;
 }
@@ -207,26 +210,46 @@ static void note_times(struct kvr_pass *pass, uint32_t lane, uint32_t step,
 	pass->steps++;
 }
 
-/* ring->lock held. */
+/* ring->lock held. *ready_ns: when it was there. */
 static enum kvr_status wait_block(struct kvr_pass *pass, uint32_t lane,
-				  uint64_t asked_ns, bool may_wait,
+				  uint64_t *ready_ns,
 				  struct kvr_engine_block *out)
 {
 	struct kvr_ring *ring = pass->ring;
 	uint64_t deadline_ns =
-		asked_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+		*ready_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status;
 
-	for (;;) {
-		status = kvr_engine_take(ring->engine, lane, out);
-		if (status != KVR_ERR_AGAIN || !may_wait)
-			return status;
-		if (kvr_clock_ns() >= deadline_ns)
+	do {
+		if (*ready_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
 		else
 			kvr_progress_wait(ring, deadline_ns);
-	}
+		*ready_ns = kvr_clock_ns();
+		status = kvr_engine_take(ring->engine, lane, out);
+	} while (status == KVR_ERR_AGAIN);
+	return status;
+}
+
+/* ring->lock held. asked_ns 0: just now. */
+static enum kvr_status take(struct kvr_pass *pass, uint32_t lane,
+			    uint64_t asked_ns, bool may_wait,
+			    struct kvr_engine_block *out)
+{
+	enum kvr_status status = kvr_engine_take(pass->ring->engine, lane, out);
+	uint64_t ready_ns;
+
+	if (status != KVR_OK && (status != KVR_ERR_AGAIN || !may_wait))
+		return status;
+	ready_ns = kvr_clock_ns();
+	if (asked_ns == 0)
+		asked_ns = ready_ns;
+	if (status == KVR_ERR_AGAIN)
+		status = wait_block(pass, lane, &ready_ns, out);
+	if (status == KVR_OK)
+		note_times(pass, lane, out->step, asked_ns, ready_ns);
+	return status;
 }
 
 static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
@@ -235,7 +258,7 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 	struct kvr_engine_block taken;
 	enum kvr_status status;
 	struct kvr_ring *ring;
-	uint64_t asked_ns;
+	uint64_t asked_ns = 0;
 
 	if (!pass || !out || out->size != sizeof(*out) ||
 	    lane >= pass->ring->options.lanes)
@@ -244,16 +267,16 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	if (!may_wait && !ring->context->thread.running)
-		(void)kvr_progress_step(ring);
+		(void)kvr_progress_step(ring, kvr_clock_ns());
 	/* Progress may hold the lock for long: waiting for it counts. */
-	asked_ns = kvr_clock_ns();
-	pthread_mutex_lock(&ring->lock);
-	status = pass->open ? wait_block(pass, lane, asked_ns, may_wait, &taken)
-			    : KVR_ERR_STATE;
-	if (status == KVR_OK) {
-		fill_block(pass, lane, &taken, out);
-		note_times(pass, lane, taken.step, asked_ns, kvr_clock_ns());
+	if (pthread_mutex_trylock(&ring->lock)) {
+		asked_ns = kvr_clock_ns();
+		pthread_mutex_lock(&ring->lock);
 	}
+	status = pass->open ? take(pass, lane, asked_ns, may_wait, &taken)
+			    : KVR_ERR_STATE;
+	if (status == KVR_OK)
+		fill_block(pass, lane, &taken, out);
 	pthread_mutex_unlock(&ring->lock);
 	return status;
 }
@@ -275,6 +298,7 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 {
 	enum kvr_status status;
 	struct kvr_ring *ring;
+	uint64_t now_ns;
 
 	if (!pass || lane >= pass->ring->options.lanes)
 		return KVR_ERR_INVALID;
@@ -282,17 +306,18 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	pthread_mutex_lock(&ring->lock);
+	now_ns = kvr_clock_ns();
 	status = pass->open ? kvr_engine_release(ring->engine, lane, step)
 			    : KVR_ERR_STATE;
 	if (status == KVR_OK) {
 		struct kvr_step_times *times = &pass->times[lane][step];
 
-		times->released_ns = kvr_clock_ns() - pass->begin_ns;
+		times->released_ns = now_ns - pass->begin_ns;
 		pass->held_ns += times->released_ns - times->ready_ns;
 	}
 	pthread_mutex_unlock(&ring->lock);
 	if (status == KVR_OK)
-		kvr_progress_nudge(ring);
+		kvr_progress_nudge(ring, now_ns);
 	return status;
 }
 
@@ -302,22 +327,24 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 static enum kvr_status finish(struct kvr_pass *pass)
 {
 	struct kvr_ring *ring = pass->ring;
+	uint64_t now_ns = kvr_clock_ns();
 	uint64_t deadline_ns =
-		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+		now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status = kvr_engine_end(ring->engine);
 
 	/* It has released what was held. */
 	kvr_progress_kick(ring);
 	while (status == KVR_ERR_AGAIN) {
-		if (kvr_clock_ns() >= deadline_ns)
+		if (now_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
 		else
 			kvr_progress_wait(ring, deadline_ns);
+		now_ns = kvr_clock_ns();
 		status = kvr_engine_end(ring->engine);
 	}
 	pass->open = false;
-	pass->end_ns = kvr_clock_ns();
+	pass->end_ns = now_ns;
 	return status;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "runtime/clock.h"
 #include "runtime/progress.h"
 #include "runtime/tensor.h"
 
@@ -103,7 +104,7 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 
 static void progress(void *arg)
 {
-	(void)kvr_progress_step(arg);
+	(void)kvr_progress_step(arg, kvr_clock_ns());
 }
 
 static enum kvr_status fill(struct kvr_plan *plan,
