@@ -83,14 +83,14 @@ static enum kvr_status check_desc(const struct kvr_ring *ring,
 }
 
 static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
-		  uint32_t hops, uint32_t record)
+		  uint32_t hops, uint32_t record, uint64_t now_ns)
 {
 	struct kvr_pass *pass = &ring->pass;
 
 	pass->open = true;
 	pass->tag = desc->tag;
 	pass->record = record;
-	pass->begin_ns = kvr_clock_ns();
+	pass->begin_ns = now_ns;
 	pass->end_ns = 0;
 	pass->steps = 0;
 	pass->exposed_ns = 0;
@@ -110,14 +110,14 @@ static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
 
 /* ring->lock held. */
 static enum kvr_status begin(struct kvr_ring *ring,
-			     const struct kvr_pass_desc *desc)
+			     const struct kvr_pass_desc *desc, uint64_t *now_ns)
 {
 	struct kvr_engine_pass pass = {
 		.tag = desc->tag,
 		.hops = desc->hops == KVR_HOPS_ALL ? ring->n - 1 : desc->hops,
 	};
 	uint64_t deadline_ns =
-		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+		*now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status;
 	uint32_t record;
 
@@ -137,14 +137,15 @@ static enum kvr_status begin(struct kvr_ring *ring,
 	/* AGAIN: this rank is several passes ahead of its neighbours. */
 	while ((status = kvr_engine_begin(ring->engine, &pass, &record)) ==
 	       KVR_ERR_AGAIN) {
-		if (kvr_clock_ns() >= deadline_ns)
+		if (*now_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
-		kvr_ring_waits(ring, KVR_WAIT_BEGIN, 0, 0);
+		kvr_ring_waits(ring, KVR_WAIT_BEGIN, 0, *now_ns);
 		kvr_progress_wait(ring, deadline_ns);
+		*now_ns = kvr_clock_ns();
 	}
 	if (status == KVR_OK)
-		reset(ring, desc, pass.hops, record);
+		reset(ring, desc, pass.hops, record, *now_ns);
 	else if (status == KVR_ERR_LIMIT)
 		return refuse(ring, status,
 			      "a block is larger than its lane's slot_bytes");
@@ -156,6 +157,7 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 			       struct kvr_pass **out)
 {
 	enum kvr_status status;
+	uint64_t now_ns;
 
 	if (!ring || !desc || !out)
 		return KVR_ERR_INVALID;
@@ -165,11 +167,12 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 	if (status != KVR_OK)
 		return status;
 	pthread_mutex_lock(&ring->lock);
-	status = begin(ring, desc);
+	now_ns = kvr_clock_ns();
+	status = begin(ring, desc, &now_ns);
 	pthread_mutex_unlock(&ring->lock);
 	if (status != KVR_OK)
 		return status;
-	kvr_progress_nudge(ring);
+	kvr_progress_nudge(ring, now_ns);
 	*out = &ring->pass;
 	return KVR_OK;
 }
@@ -218,36 +221,81 @@ static void note_times(struct kvr_pass *pass, uint32_t lane, uint32_t step,
 			  pass->tag, step);
 }
 
-/* ring->lock held. */
+/* ring->lock held. *ready_ns: when it was there. */
 static enum kvr_status wait_block(struct kvr_pass *pass, uint32_t lane,
-				  uint64_t asked_ns, bool may_wait,
+				  uint64_t *ready_ns,
 				  struct kvr_engine_block *out)
 {
 	struct kvr_ring *ring = pass->ring;
 	uint64_t deadline_ns =
-		asked_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+		*ready_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status;
 
-	for (;;) {
-		status = kvr_engine_take(ring->engine, lane, out);
-		if (status != KVR_ERR_AGAIN || !may_wait)
-			return status;
-		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, asked_ns);
-		if (kvr_clock_ns() >= deadline_ns)
+	do {
+		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, *ready_ns);
+		if (*ready_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
 		else
 			kvr_progress_wait(ring, deadline_ns);
+		*ready_ns = kvr_clock_ns();
+		status = kvr_engine_take(ring->engine, lane, out);
+	} while (status == KVR_ERR_AGAIN);
+	return status;
+}
+
+/*
+ * What the recorder shall know of a caller who gets no block. The clock is not
+ * read for an end that was there at once.
+ */
+static void note_none(struct kvr_ring *ring, uint32_t lane, bool may_wait,
+		      enum kvr_status status)
+{
+	/* Who asks again and again waits, too. */
+	if (status == KVR_ERR_AGAIN)
+		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, 0);
+	else if (may_wait && ring->caller.wait != KVR_WAIT_NONE)
+		kvr_ring_left(ring, kvr_clock_ns());
+}
+
+/* ring->lock held. asked_ns 0: just now. */
+static enum kvr_status take(struct kvr_pass *pass, uint32_t lane,
+			    uint64_t asked_ns, bool may_wait,
+			    struct kvr_block *out)
+{
+	struct kvr_ring *ring = pass->ring;
+	struct kvr_engine_block taken;
+	enum kvr_status status = kvr_engine_take(ring->engine, lane, &taken);
+	uint64_t ready_ns;
+
+	if (status != KVR_OK && (status != KVR_ERR_AGAIN || !may_wait)) {
+		note_none(ring, lane, may_wait, status);
+		return status;
 	}
+	ready_ns = kvr_clock_ns();
+	if (asked_ns == 0)
+		asked_ns = ready_ns;
+	if (status == KVR_ERR_AGAIN)
+		status = wait_block(pass, lane, &ready_ns, &taken);
+	if (status != KVR_OK) {
+		note_none(ring, lane, may_wait, status);
+		return status;
+	}
+	fill_block(pass, lane, &taken, out);
+	if (ring->integrity) {
+		status = kvr_guard_take(pass, lane, out);
+		ready_ns = kvr_clock_ns();
+	}
+	note_times(pass, lane, taken.step, asked_ns, ready_ns);
+	return status;
 }
 
 static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 			    struct kvr_block *out)
 {
-	struct kvr_engine_block taken;
 	enum kvr_status status;
 	struct kvr_ring *ring;
-	uint64_t asked_ns;
+	uint64_t asked_ns = 0;
 
 	if (!pass || !out || out->size != sizeof(*out) ||
 	    lane >= pass->ring->options.lanes)
@@ -256,24 +304,14 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	if (!may_wait && !ring->context->thread.running)
-		(void)kvr_progress_step(ring);
+		(void)kvr_progress_step(ring, kvr_clock_ns());
 	/* Progress may hold the lock for long: waiting for it counts. */
-	asked_ns = kvr_clock_ns();
-	pthread_mutex_lock(&ring->lock);
-	status = pass->open ? wait_block(pass, lane, asked_ns, may_wait, &taken)
-			    : KVR_ERR_STATE;
-	if (status == KVR_OK) {
-		fill_block(pass, lane, &taken, out);
-		if (ring->integrity)
-			status = kvr_guard_take(pass, lane, out);
-		note_times(pass, lane, taken.step, asked_ns, kvr_clock_ns());
-	} else if (status == KVR_ERR_AGAIN) {
-		/* Who asks again and again waits, too. */
-		kvr_ring_waits(ring, KVR_WAIT_NEXT, lane, asked_ns);
-	} else if (may_wait) {
-		kvr_ring_left(ring,
-			      ring->caller.wait ? kvr_clock_ns() : asked_ns);
+	if (pthread_mutex_trylock(&ring->lock)) {
+		asked_ns = kvr_clock_ns();
+		pthread_mutex_lock(&ring->lock);
 	}
+	status = pass->open ? take(pass, lane, asked_ns, may_wait, out)
+			    : KVR_ERR_STATE;
 	pthread_mutex_unlock(&ring->lock);
 	return status;
 }
@@ -295,6 +333,7 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 {
 	enum kvr_status status;
 	struct kvr_ring *ring;
+	uint64_t now_ns;
 
 	if (!pass || lane >= pass->ring->options.lanes)
 		return KVR_ERR_INVALID;
@@ -305,11 +344,11 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 	status = pass->open ? KVR_OK : KVR_ERR_STATE;
 	if (status == KVR_OK && ring->integrity)
 		status = kvr_guard_release(pass, lane, step);
+	now_ns = kvr_clock_ns();
 	if (status == KVR_OK)
 		status = kvr_engine_release(ring->engine, lane, step);
 	if (status == KVR_OK) {
 		struct kvr_step_times *times = &pass->times[lane][step];
-		uint64_t now_ns = kvr_clock_ns();
 
 		kvr_ring_left(ring, now_ns);
 		kvr_recorder_note(ring->recorder, now_ns, KVR_NOTE_RELEASED,
@@ -319,7 +358,7 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 	}
 	pthread_mutex_unlock(&ring->lock);
 	if (status == KVR_OK)
-		kvr_progress_nudge(ring);
+		kvr_progress_nudge(ring, now_ns);
 	return status;
 }
 
@@ -329,29 +368,31 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 static enum kvr_status finish(struct kvr_pass *pass)
 {
 	struct kvr_ring *ring = pass->ring;
-	uint64_t deadline_ns =
-		kvr_clock_ns() + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	uint64_t now_ns, deadline_ns;
 	enum kvr_status status;
 
 	if (ring->integrity)
 		kvr_guard_end(pass);
+	now_ns = kvr_clock_ns();
+	deadline_ns = now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	status = kvr_engine_end(ring->engine);
 	/* It has released what was held. */
 	kvr_progress_kick(ring);
 	while (status == KVR_ERR_AGAIN) {
-		kvr_ring_waits(ring, KVR_WAIT_END, 0, 0);
-		if (kvr_clock_ns() >= deadline_ns)
+		kvr_ring_waits(ring, KVR_WAIT_END, 0, now_ns);
+		if (now_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
 		else
 			kvr_progress_wait(ring, deadline_ns);
+		now_ns = kvr_clock_ns();
 		status = kvr_engine_end(ring->engine);
 	}
 	pass->open = false;
-	pass->end_ns = kvr_clock_ns();
-	kvr_ring_left(ring, pass->end_ns);
-	kvr_recorder_note(ring->recorder, pass->end_ns, KVR_NOTE_END, 0,
-			  pass->tag, (uint32_t)-status);
+	pass->end_ns = now_ns;
+	kvr_ring_left(ring, now_ns);
+	kvr_recorder_note(ring->recorder, now_ns, KVR_NOTE_END, 0, pass->tag,
+			  (uint32_t)-status);
 	return status;
 }
 

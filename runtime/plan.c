@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/clock.h"
 #include "runtime/progress.h"
 #include "runtime/tensor.h"
 
@@ -64,7 +65,7 @@ static size_t most_ranges(const struct kvr_plan *plan)
 
 static void progress(void *arg)
 {
-	(void)kvr_progress_step(arg);
+	(void)kvr_progress_step(arg, kvr_clock_ns());
 }
 
 static enum kvr_status fill(struct kvr_plan *plan,

@@ -21,6 +21,9 @@
  */
 #define SPIN_NS UINT64_C(20000)
 
+/* Steps in vain between two looks at the clock by a caller who waits. */
+#define LOOK_STEPS 8
+
 /* A post refused by a full queue is repeated at least so often. */
 #define BLOCKED_NS KVR_NS_PER_MS
 
@@ -148,10 +151,9 @@ static void flush(struct kvr_ring *ring, const struct harvest *harvest)
 		kvr_engine_abort(ring->engine, ring->rank, KVR_CAUSE_PROTOCOL);
 }
 
-bool kvr_progress_step(struct kvr_ring *ring)
+bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 {
 	struct harvest harvest[2];
-	uint64_t now_ns;
 	bool busy, failed;
 
 	if (ring->shut)
@@ -163,7 +165,6 @@ bool kvr_progress_step(struct kvr_ring *ring)
 	poll_edge(&ring->edge[KVR_NEXT], &harvest[KVR_NEXT]);
 
 	pthread_mutex_lock(&ring->lock);
-	now_ns = kvr_clock_ns();
 	flush(ring, &harvest[KVR_PREV]);
 	feed_edge(ring, KVR_PREV, &harvest[KVR_PREV], now_ns);
 	feed_edge(ring, KVR_NEXT, &harvest[KVR_NEXT], now_ns);
@@ -230,12 +231,12 @@ static void sleep_on(int epoll_fd, uint64_t deadline_ns)
 
 /* ------------------------------------------------------------- thread */
 
-static bool step_all(struct kvr_context *context)
+static bool step_all(struct kvr_context *context, uint64_t now_ns)
 {
 	bool busy = false;
 
 	for (struct kvr_ring *r = context->rings; r; r = r->next)
-		busy |= kvr_progress_step(r);
+		busy |= kvr_progress_step(r, now_ns);
 	return busy;
 }
 
@@ -266,16 +267,17 @@ static void *progress_main(void *arg)
 	uint64_t busy_ns = kvr_clock_ns();
 
 	while (!atomic_load(&thread->stop)) {
-		uint64_t deadline_ns = 0;
+		uint64_t deadline_ns = 0, now_ns;
 		bool sleeping = false;
 
 		while (atomic_load_explicit(&context->lock_wanted,
 					    memory_order_relaxed))
 			sched_yield();
 		pthread_mutex_lock(&context->lock);
-		if (step_all(context))
+		now_ns = kvr_clock_ns();
+		if (step_all(context, now_ns))
 			busy_ns = kvr_clock_ns();
-		else if (kvr_clock_ns() - busy_ns > SPIN_NS)
+		else if (now_ns > busy_ns + SPIN_NS)
 			sleeping = arm_all(context, &deadline_ns);
 		pthread_mutex_unlock(&context->lock);
 		if (sleeping) {
@@ -430,23 +432,24 @@ void kvr_progress_kick(struct kvr_ring *ring)
 		ring_bell(ring->kick_fd);
 }
 
-void kvr_progress_nudge(struct kvr_ring *ring)
+void kvr_progress_nudge(struct kvr_ring *ring, uint64_t now_ns)
 {
 	if (ring->context->thread.running)
 		kvr_progress_kick(ring);
 	else
-		(void)kvr_progress_step(ring);
+		(void)kvr_progress_step(ring, now_ns);
 }
 
 /* The caller's thread progresses the ring until something happened. */
 static void drive(struct kvr_ring *ring, uint64_t deadline_ns)
 {
-	uint64_t begin_ns = kvr_clock_ns();
+	uint64_t begin_ns = kvr_clock_ns(), now_ns = begin_ns;
 	uint64_t wake_ns;
 
-	while (!kvr_progress_step(ring)) {
-		uint64_t now_ns = kvr_clock_ns();
-
+	for (uint32_t steps = 1; !kvr_progress_step(ring, now_ns); steps++) {
+		if (steps % LOOK_STEPS)
+			continue;
+		now_ns = kvr_clock_ns();
 		if (now_ns >= deadline_ns)
 			return;
 		if (now_ns - begin_ns < SPIN_NS || arm(ring) != KVR_OK)
@@ -454,6 +457,7 @@ static void drive(struct kvr_ring *ring, uint64_t deadline_ns)
 		wake_ns = next_deadline(ring);
 		sleep_on(ring->epoll_fd,
 			 wake_ns < deadline_ns ? wake_ns : deadline_ns);
+		now_ns = kvr_clock_ns();
 	}
 }
 
@@ -481,7 +485,7 @@ enum kvr_status kvr_ring_progress(struct kvr_ring *ring)
 		return KVR_ERR_FORKED;
 	if (ring->context->thread.running)
 		return KVR_ERR_STATE;
-	busy = kvr_progress_step(ring);
+	busy = kvr_progress_step(ring, kvr_clock_ns());
 	pthread_mutex_lock(&ring->lock);
 	status = kvr_engine_failure(ring->engine)->status;
 	pthread_mutex_unlock(&ring->lock);

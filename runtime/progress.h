@@ -16,14 +16,18 @@ void kvr_progress_stop(struct kvr_context *context);
 enum kvr_status kvr_progress_add(struct kvr_ring *ring);
 void kvr_progress_remove(struct kvr_ring *ring);
 
-/* Moves bytes, feeds the engine, posts. Was anything done? */
-bool kvr_progress_step(struct kvr_ring *ring);
+/*
+ * Moves bytes, feeds the engine, posts. Was anything done? The clock is the
+ * caller's, who may have read it for something else: that costs as much as a
+ * poll. It may be as old as a caller spins without looking.
+ */
+bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns);
 
 /* The engine was changed, by any thread: whoever progresses it shall step. */
 void kvr_progress_kick(struct kvr_ring *ring);
 
 /* The same after a call of the caller's, who steps if nobody else does. */
-void kvr_progress_nudge(struct kvr_ring *ring);
+void kvr_progress_nudge(struct kvr_ring *ring, uint64_t now_ns);
 
 /*
  * Waits until the engine may have changed or deadline_ns. ring->lock is held

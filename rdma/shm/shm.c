@@ -16,6 +16,9 @@
 /* Copied in one poll at most: immediates must not wait behind a block. */
 #define POLL_BYTES ((size_t)256 << 10)
 
+/* Copied at once: queueing it would cost as much. */
+#define SMALL_BYTES 1024
+
 /* Between two looks at the socket while nobody sleeps on it. */
 #define LOOK_NS 1000000
 
@@ -272,13 +275,14 @@ static void shm_descriptor(struct kvr_endpoint *base, uint32_t lane,
 	*metadata = place->metadata;
 }
 
-/* With nothing before it, a signal does not wait for the next poll. */
+/* With nothing before it, what is short does not wait for the next poll. */
 static void run_now(struct shm_endpoint *e)
 {
 	bool wake = false;
 
 	if (e->queue.count == 1 &&
-	    shm_queue_run(&e->queue, &e->producer, 0, &wake) == SHM_CORRUPT)
+	    shm_queue_run(&e->queue, &e->producer, SMALL_BYTES, &wake) ==
+		    SHM_CORRUPT)
 		return; /* the next poll finds it again and reports it */
 	if (wake)
 		wake_peer(e);
@@ -304,6 +308,8 @@ static enum kvr_status shm_write(struct kvr_endpoint *base,
 	item->target = e->outbox.base + e->outbox_layout.slots[write->lane] +
 		       e->outbox_layout.stride[write->lane] * write->slot +
 		       write->offset;
+	if (write->bytes <= SMALL_BYTES)
+		run_now(e);
 	return KVR_OK;
 }
 
