@@ -19,6 +19,8 @@ CLEAN = {
     "rdma/fake/fake.h": '#include "runtime/transport.h"\n',
     "rdma/verbs/device.c": "#include <infiniband/verbs.h>\n",
     "compute/cuda/kernel.c": "#include <cuda.h>\n",
+    "docs/shown.md": "```c cli/shown.c\nint x;\n```\n",
+    "cli/shown.c": "int x;\n",
     "cli/main.c": '#include "kvring/kvring.h"\n#include "cli/run.h"\n',
 }
 
@@ -55,6 +57,8 @@ PLANTED = [  # check, file, its text
     ("words", "CMakeLists.txt", "# SPDX-License-Identifier: Apache-2.0\n"
      "add_compile_options(-march=" + "native)\n"),
     ("words", "runtime/bad.c", "/* TO" + "DO */\n"),
+    ("quoted", "docs/bad.md", "```c cli/shown.c\nint y;\n```\n"),
+    ("quoted", "docs/bad.md", "```c cli/gone.c\nint x;\n```\n"),
     ("words", "docs/bad.md", "[there](missing.md)\n"),
 ]
 

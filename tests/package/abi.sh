@@ -5,6 +5,10 @@
 # shellcheck source=tests/package/lib.bash
 . "$KVRING_SOURCE/tests/package/lib.bash" || exit 1
 needs abidw abidiff
+[ "$(uname -m)" = x86_64 ] || {
+	echo "docs/abi.xml is of x86-64"
+	exit 77
+}
 
 export KVRING_ABI_BUILD=$KVRING_BUILD/deb
 "$KVRING_SOURCE/scripts/abi.sh"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # For the tests of what is installed: is a tree all that a program needs?
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 set -euo pipefail
 
 here=$KVRING_SOURCE/tests/package
