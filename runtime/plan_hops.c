@@ -57,10 +57,10 @@ static bool needs(const struct kvr_plan *plan, struct kvr_ranges q,
 		       kv.range[first].sequence < sequence)
 			first++;
 		for (size_t j = first; j < kv.count; j++) {
+			if (ordered && kv.range[j].sequence != sequence)
+				break;
 			if (sees(&plan->shape, &q.range[i], &kv.range[j]))
 				return true;
-			if (ordered && kv.range[j].sequence > sequence)
-				break;
 		}
 	}
 	return false;

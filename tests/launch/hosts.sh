@@ -144,6 +144,29 @@ for name in first second; do
 done
 [ ! -e out.st ] || die "something was written"
 
+# The same tokens, packed otherwise; and then alike, collected stripe by stripe.
+shape="--tokens 400 --q-heads 4 --kv-heads 2 --head-dim 64"
+# shellcheck disable=SC2086 # $shape is several words
+{
+	works random packed.st $shape --sequences 30 --seed 1
+	works random other.st $shape --sequences 30 --seed 2
+}
+packed() { # the second's input
+	start first "$kvring" attention packed.st -o out.st --hosts "$hosts" \
+		--host-index 0 --partition interleave:9 --causal --verify
+	start second "$kvring" attention "$1" -o out.st --hosts "$hosts" \
+		--host-index 1 --partition interleave:9 --causal
+}
+packed other.st
+for name in first second; do
+	ends_with $name 1
+	says_once $name.err "hash of the input's cu_seqlens differs: "
+done
+packed packed.st
+ends_with first 0
+ends_with second 0
+rm out.st
+
 # A rank dies while they meet, or between two all-gathers: nobody hangs, and
 # all know which.
 export KVRING_HOSTS='127.0.0.1*4'

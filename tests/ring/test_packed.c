@@ -207,12 +207,61 @@ static void packed_hundreds_of_sequences_are_the_oracles(void **state)
 	whole_fini(&w);
 }
 
+/* ------------------------------------------------------- in any order */
+
+/* Rank 1's queries see the second of rank 0's ranges, and no other. */
+static void out_of_order(struct rank *rank)
+{
+	static const struct kvr_range late = {0, 4, 4};
+	static const struct kvr_range keys[] = {{1, 0, 4}, {0, 0, 4}};
+	float zeros[32] = {0}, ones[32], out[16], lse[4];
+	bool first = rank->rank == 0;
+	size_t q_tokens = first ? 0 : 4, kv_tokens = first ? 8 : 0;
+	struct kvr_tensor q, k, v, o;
+	struct kvr_plan_desc desc;
+	struct kvr_plan *plan;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	for (size_t i = 0; i < 32; i++)
+		ones[i] = 1;
+	kvr_plan_desc_init(&desc);
+	desc.q_heads = desc.kv_heads = 1;
+	desc.head_dim = 4;
+	desc.mask = KVR_MASK_CAUSAL;
+	desc.q_ranges = &late;
+	desc.q_range_count = first ? 0 : 1;
+	desc.kv_ranges = keys;
+	desc.kv_range_count = first ? 2 : 0;
+	q = kvr_tensor_dense(zeros, KVR_F32, q_tokens, 1, 4);
+	k = kvr_tensor_dense(zeros, KVR_F32, kv_tokens, 1, 4);
+	v = kvr_tensor_dense(ones, KVR_F32, kv_tokens, 1, 4);
+	o = kvr_tensor_dense(out, KVR_F32, q_tokens, 1, 4);
+	CHECK_STATUS(kvr_plan_create(rank->ring, &desc, &plan), KVR_OK);
+	CHECK_STATUS(kvr_attention_run(plan, &q, &k, &v, &o, lse, 4), KVR_OK);
+	for (size_t i = 0; i < q_tokens * 4; i++)
+		CHECK(out[i] == 1);
+	kvr_plan_destroy(plan);
+}
+
+static void packed_ranges_in_any_order_are_seen(void **state)
+{
+	struct ranks ranks;
+
+	(void)state;
+	ranks_init(&ranks, 2);
+	ranks.transport = "shm";
+	ranks.options.lane[0].slot_bytes = 1 << 16;
+	ranks.body = out_of_order;
+	ranks_run(&ranks);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packed_random_case_is_the_oracles),
 		cmocka_unit_test(packed_sequence_has_the_bits_of_it_alone),
 		cmocka_unit_test(packed_hundreds_of_sequences_are_the_oracles),
+		cmocka_unit_test(packed_ranges_in_any_order_are_seen),
 	};
 
 	if (argc > 1)
