@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A ring in a process that has a life of its own: threads that cancel, forks,
- * signal handlers, an epoll loop over several rings, and ranks that have, or
- * see, nothing.
+ * signal handlers, and ranks that have, or see, nothing.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -13,7 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -383,162 +381,6 @@ static void attention_under_timers_stays_exact(void **state)
 	whole_fini(&whole);
 }
 
-/* -------------------------------------------------------------- epoll loop */
-
-#define LOOPED 3
-#define LOOP_PASSES 60
-
-/* All ranks of a ring in one thread, which one descriptor wakes. */
-struct loop {
-	struct rank *rank[LOOPED];
-	struct sender sender[LOOPED];
-	struct kvr_pass *pass[LOOPED];
-	uint64_t tag[LOOPED];
-	bool taken[LOOPED]; /* all of the pass; its own block may wait */
-	atomic_uint here;
-	atomic_bool over;
-};
-
-/* All that goes out has: then kvr_pass_end waits for nobody. */
-static bool all_posted(const struct loop *l, uint32_t i)
-{
-	struct kvr_pass_stats stats;
-
-	kvr_pass_stats_init(&stats);
-	CHECK_STATUS(kvr_pass_get_stats(l->pass[i], &stats), KVR_OK);
-	return stats.bytes_sent == l->rank[i]->n - 1;
-}
-
-static bool take_one(struct loop *l, uint32_t i)
-{
-	struct kvr_block block;
-	enum kvr_status status;
-
-	kvr_block_init(&block);
-	status = kvr_pass_try_next(l->pass[i], 0, &block);
-	if (status == KVR_OK) {
-		CHECK(block.bytes == 1);
-		CHECK(*(uint8_t *)block.data ==
-		      (uint8_t)(block.origin * 16 + l->tag[i]));
-		CHECK_STATUS(kvr_pass_release(l->pass[i], 0, block.step),
-			     KVR_OK);
-		return true;
-	}
-	CHECK(status == KVR_ERR_AGAIN || status == KVR_ERR_END);
-	l->taken[i] = status == KVR_ERR_END;
-	return false;
-}
-
-static void begin_next(struct loop *l, uint32_t i)
-{
-	struct kvr_segment segment = {l->sender[i].memory, 0, 1};
-	struct kvr_pass_desc desc;
-
-	kvr_pass_desc_init(&desc);
-	desc.tag = ++l->tag[i];
-	desc.lane[0].segments = &segment;
-	desc.lane[0].segment_count = 1;
-	l->sender[i].buffer[0] = (uint8_t)(i * 16 + l->tag[i]);
-	l->taken[i] = false;
-	CHECK_STATUS(kvr_pass_begin(l->rank[i]->ring, &desc, &l->pass[i]),
-		     KVR_OK);
-}
-
-/* True: that rank has something to do yet, now. */
-static bool turn(struct loop *l, uint32_t i)
-{
-	enum kvr_status status = kvr_ring_progress(l->rank[i]->ring);
-	bool busy = status == KVR_OK;
-
-	CHECK(status == KVR_OK || status == KVR_ERR_AGAIN);
-	if (!l->pass[i])
-		return busy;
-	if (!l->taken[i] && take_one(l, i))
-		return true;
-	if (!l->taken[i] || !all_posted(l, i))
-		return busy;
-	CHECK_STATUS(kvr_pass_end(l->pass[i]), KVR_OK);
-	l->pass[i] = NULL;
-	if (l->tag[i] < LOOP_PASSES)
-		begin_next(l, i);
-	return true;
-}
-
-static bool any_pass(const struct loop *l)
-{
-	for (uint32_t i = 0; i < LOOPED; i++)
-		if (l->pass[i])
-			return true;
-	return false;
-}
-
-static void drive(struct loop *l)
-{
-	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event = {.events = EPOLLIN};
-	unsigned sleeps = 0;
-	int fd;
-
-	CHECK(epoll_fd >= 0);
-	for (uint32_t i = 0; i < LOOPED; i++) {
-		CHECK_STATUS(kvr_ring_event_fd(l->rank[i]->ring, &fd), KVR_OK);
-		CHECK(!epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event));
-		sender_open(&l->sender[i], l->rank[i]);
-		begin_next(l, i);
-	}
-	while (any_pass(l)) {
-		bool busy = false;
-
-		for (uint32_t i = 0; i < LOOPED; i++)
-			busy |= turn(l, i);
-		if (busy)
-			continue;
-		/* Nobody else makes events: with none left we would hang. */
-		CHECK(epoll_wait(epoll_fd, &event, 1, 10000) >= 0);
-		CHECK(++sleeps < 100000);
-	}
-	close(epoll_fd);
-}
-
-static void loop_or_lend(struct rank *rank)
-{
-	struct loop *l = rank->arg;
-
-	CHECK_STATUS(rank->opened, KVR_OK);
-	l->rank[rank->rank] = rank;
-	atomic_fetch_add(&l->here, 1);
-	while (atomic_load(&l->here) < LOOPED)
-		pause_us(100);
-	if (rank->rank == 0) {
-		drive(l);
-		for (uint32_t i = 0; i < LOOPED; i++)
-			sender_close(&l->sender[i]);
-		atomic_store(&l->over, true);
-	}
-	while (!atomic_load(&l->over))
-		pause_us(500);
-}
-
-static void rings_of_one_thread_in_one_epoll_loop_go_round(void **state)
-{
-	static const char *const transports[] = {"shm", "fake"};
-
-	(void)state;
-	for (int i = 0; i < 2; i++) {
-		struct loop loop = {.tag = {0}};
-		struct ranks ranks;
-
-		ranks_init(&ranks, LOOPED);
-		ranks.transport = transports[i];
-		ranks.progress = KVR_PROGRESS_CALLER;
-		ranks.body = loop_or_lend;
-		ranks.arg = &loop;
-		ranks_run(&ranks);
-		for (uint32_t r = 0; r < LOOPED; r++)
-			assert_int_equal(loop.tag[r], LOOP_PASSES);
-	}
-}
-
 /* ------------------------------------------------- nothing to have, or see */
 
 #define TOKENS 24
@@ -632,8 +474,6 @@ int main(void)
 		cmocka_unit_test(ring_of_forking_parents_goes_on),
 		cmocka_unit_test(ring_under_a_storm_of_signals_stays_exact),
 		cmocka_unit_test(attention_under_timers_stays_exact),
-		cmocka_unit_test(
-			rings_of_one_thread_in_one_epoll_loop_go_round),
 		cmocka_unit_test(ranks_that_have_or_see_nothing_get_nothing),
 	};
 

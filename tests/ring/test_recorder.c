@@ -137,6 +137,16 @@ static const struct fault faults[] = {
 	 .verdict = KVR_FAULT_COMPUTES,
 	 .sentence = "^rank 3 computes since " AGO " in step 1 of pass 812 and "
 		     "holds slot 1$"},
+	{.name = "slow compute of a sum",
+	 .transport = "shm",
+	 .misbehave = compute_on,
+	 .n = 4,
+	 .rank = 3,
+	 .slots = 2,
+	 .sums = true,
+	 .verdict = KVR_FAULT_COMPUTES,
+	 .sentence = "^rank 3 computes since " AGO " in step 1 of pass 812 and "
+		     "holds slot [01]$"},
 	{.name = "takes no more",
 	 .transport = "shm",
 	 .misbehave = take_no_more,
@@ -208,7 +218,8 @@ static const struct fault faults[] = {
 	 .rank = 2,
 	 .slots = 2,
 	 .verdict = KVR_FAULT_DISAGREES,
-	 .sentence = "^rank 2 began pass 812 with 2 hops, the others with 3$"},
+	 .sentence = "^rank 2 began pass 812 with 2 hops, "
+		     "(the others|rank 3) with 3$"},
 	{.name = "stopped",
 	 .transport = "fake",
 	 .misbehave = freeze,

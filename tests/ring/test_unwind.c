@@ -115,10 +115,10 @@ WRAP(int, fstat, (int fd, struct stat *out), (fd, out), -1, ENOMEM)
 WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int max, int ms),
      (fd, events, max, ms), -1, EINTR)
 /* Futexes are glibc's own affair, but for what waits on them. */
-WRAP(int, pthread_cond_wait, (pthread_cond_t *cond, pthread_mutex_t *lock),
+WRAP(int, pthread_cond_wait, (pthread_cond_t * cond, pthread_mutex_t *lock),
      (cond, lock), EPERM, EPERM)
 WRAP(int, pthread_cond_timedwait,
-     (pthread_cond_t *cond, pthread_mutex_t *lock,
+     (pthread_cond_t * cond, pthread_mutex_t *lock,
       const struct timespec *until),
      (cond, lock, until), ENOMEM, ENOMEM)
 /* The wake-ups: a peer's, and our own thread's. */

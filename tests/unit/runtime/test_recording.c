@@ -196,6 +196,23 @@ static void recording_twice_of_a_rank_the_last_counts(void **state)
 	assert_int_equal(verdict.others, 0);
 }
 
+/* Two that lost each other come before one that was told of it. */
+static void recordings_of_two_that_lost_each_other_name_both(void **state)
+{
+	struct sample s[3] = {sample(0, 1, 10), sample(1, 1, 20),
+			      sample(2, 1, 30)};
+	struct kvr_verdict verdict;
+
+	(void)state;
+	fail_by(&s[0], 2, KVR_CAUSE_SILENT, KVR_ERR_PEER_LOST);
+	s[0].head.failure.told = 1;
+	fail_by(&s[1], 2, KVR_CAUSE_SILENT, KVR_ERR_PEER_LOST);
+	fail_by(&s[2], 1, KVR_CAUSE_SILENT, KVR_ERR_PEER_LOST);
+	assert_int_equal(explain(s, sizeof(s), &verdict), KVR_OK);
+	assert_int_equal(verdict.fault, KVR_FAULT_CUT);
+	assert_non_null(strstr(verdict.text, "ranks 1 and 2 do not hear"));
+}
+
 static void recordings_that_contradict_are_refused(void **state)
 {
 	struct sample s[2] = {sample(0, 1, 50), sample(1, 1, 60)};
@@ -255,6 +272,8 @@ int main(void)
 		cmocka_unit_test(
 			recordings_of_several_rings_the_last_failed_counts),
 		cmocka_unit_test(recording_twice_of_a_rank_the_last_counts),
+		cmocka_unit_test(
+			recordings_of_two_that_lost_each_other_name_both),
 		cmocka_unit_test(recordings_that_contradict_are_refused),
 		cmocka_unit_test(recording_missing_is_named),
 		cmocka_unit_test(explain_wrong_arguments_are_refused),
