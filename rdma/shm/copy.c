@@ -24,10 +24,13 @@
 
 /*
  * The way that lost is tried again after so many copies: soon after it lost,
- * which may have been by chance, later ever more rarely.
+ * which may have been by chance, later ever more rarely. A trial is long
+ * enough to come back to the same memory, for what streaming has written is
+ * in nobody's cache, and the first memcpy over it is slow.
  */
-#define TRIAL_FIRST 4
-#define TRIAL_LAST 512
+#define TRIAL_COPIES 16
+#define TRIAL_FIRST 32
+#define TRIAL_LAST 4096
 
 /* Weight of a new time in the average: 1 of so many. */
 #define WEIGHT 4
@@ -83,22 +86,33 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static void end_trial(struct shm_copier *copier)
+{
+	const uint64_t *cost = copier->cost;
+
+	copier->trying = false;
+	if (cost[!copier->best] < cost[copier->best]) {
+		copier->best = !copier->best;
+		copier->interval = TRIAL_FIRST;
+	} else if (copier->interval < TRIAL_LAST) {
+		copier->interval *= 2;
+	}
+	copier->left = copier->interval;
+}
+
 enum shm_way shm_copier_choose(struct shm_copier *copier)
 {
-	enum shm_way best = copier->cost[SHM_STREAM] < copier->cost[SHM_PLAIN]
-				    ? SHM_STREAM
-				    : SHM_PLAIN;
-
-	if (best != copier->best || copier->interval == 0) {
-		copier->best = best;
+	if (copier->interval == 0) {
 		copier->interval = copier->left = TRIAL_FIRST;
+	} else if (copier->left == 0 && copier->trying) {
+		end_trial(copier);
+	} else if (copier->left == 0) {
+		copier->trying = true;
+		copier->left = TRIAL_COPIES;
+		copier->cost[!copier->best] = 0;
 	}
-	if (--copier->left > 0)
-		return best;
-	if (copier->interval < TRIAL_LAST)
-		copier->interval *= 2;
-	copier->left = copier->interval;
-	return !best;
+	copier->left--;
+	return copier->trying ? !copier->best : copier->best;
 }
 
 /* One copy that was interrupted must not condemn its way: at most doubled. */

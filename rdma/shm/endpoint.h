@@ -80,7 +80,8 @@ enum shm_way { SHM_PLAIN, SHM_STREAM, SHM_WAYS };
 struct shm_copier {
 	uint64_t cost[SHM_WAYS]; /* ns for 1024 bytes; 0: never tried */
 	enum shm_way best;
-	uint32_t interval, left; /* copies, to the next trial of the other */
+	bool trying;		 /* the other one */
+	uint32_t interval, left; /* copies between two trials; until then */
 };
 
 /* The next bytes of gather, by the better way. */

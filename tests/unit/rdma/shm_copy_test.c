@@ -25,7 +25,8 @@ static uint8_t byte_at(size_t i)
 static void copy_at(enum shm_way way, size_t to, size_t from)
 {
 	uint8_t *source = malloc(BYTES + ROOM), *target = malloc(BYTES + ROOM);
-	struct shm_copier copier = {.cost = {2, 2}};
+	struct shm_copier copier = {
+		.best = way, .interval = 1000, .left = 1000};
 	struct kvr_piece pieces[3];
 	struct kvr_gather gather = {.piece = pieces};
 
@@ -36,12 +37,12 @@ static void copy_at(enum shm_way way, size_t to, size_t from)
 	pieces[0] = (struct kvr_piece){source + from, 33, NULL};
 	pieces[1] = (struct kvr_piece){source + from + 33, 100, NULL};
 	pieces[2] = (struct kvr_piece){source + from + 133, BYTES - 133, NULL};
-	copier.cost[way] = 1;
 	shm_copier_copy(&copier, &gather, target + to, BYTES);
 	for (size_t i = 0; i < BYTES + ROOM; i++)
 		assert_int_equal(target[i], i >= to && i < to + BYTES
 						    ? byte_at(i - to + from)
 						    : 0xee);
+	assert_true(copier.cost[way] > 0 && copier.cost[!way] == 0);
 	free(target);
 	free(source);
 }
@@ -55,41 +56,58 @@ static void copy_at_any_place_is_exact(void **state)
 	}
 }
 
-/* Runs n copies on a machine where the ways take so long. */
+/*
+ * Runs n copies on a machine where the ways take so long, memcpy more when
+ * one of the last four copies was streamed.
+ */
+struct machine {
+	uint64_t plain_ns, cold_ns, stream_ns;
+};
+
 static uint32_t streams(struct shm_copier *copier, uint32_t n,
-			const uint64_t ns[SHM_WAYS])
+			struct machine machine)
 {
-	uint32_t count = 0;
+	uint32_t count = 0, cold = 4;
 
 	for (uint32_t i = 0; i < n; i++) {
-		enum shm_way way = shm_copier_choose(copier);
+		uint64_t ns = machine.stream_ns;
 
-		shm_copier_note(copier, way, 65536, ns[way]);
-		count += way == SHM_STREAM;
+		if (shm_copier_choose(copier) == SHM_STREAM) {
+			shm_copier_note(copier, SHM_STREAM, 65536, ns);
+			cold = 4;
+			count++;
+			continue;
+		}
+		ns = cold ? machine.cold_ns : machine.plain_ns;
+		shm_copier_note(copier, SHM_PLAIN, 65536, ns);
+		cold -= cold > 0;
 	}
 	return count;
 }
 
-static void choose_after_one_copy_each_takes_the_faster(void **state)
+static const struct machine plain_wins = {3000, 9000, 4000};
+static const struct machine stream_wins = {9000, 9000, 4000};
+
+static void choose_from_the_start_takes_the_faster(void **state)
 {
 	struct shm_copier plain = {.left = 0}, stream = {.left = 0};
 
 	(void)state;
-	assert_int_equal(streams(&plain, 2, (uint64_t[]){3000, 4000}), 1);
-	assert_in_range(streams(&plain, 2000, (uint64_t[]){3000, 4000}), 1, 12);
-	assert_int_equal(streams(&stream, 2, (uint64_t[]){4000, 3000}), 1);
-	assert_in_range(streams(&stream, 2000, (uint64_t[]){4000, 3000}), 1988,
-			1999);
+	assert_in_range(streams(&plain, 10000, plain_wins), 1, 200);
+	assert_in_range(streams(&stream, 10000, stream_wins), 9700, 9999);
 }
 
+/* memcpy is slow at first where there was streaming: no reason to stay. */
 static void choose_when_the_machine_changes_follows(void **state)
 {
 	struct shm_copier copier = {.left = 0};
 
 	(void)state;
-	streams(&copier, 200, (uint64_t[]){3000, 4000});
-	assert_true(streams(&copier, 1000, (uint64_t[]){9000, 4000}) > 700);
-	assert_true(streams(&copier, 1000, (uint64_t[]){3000, 4000}) < 300);
+	streams(&copier, 10000, stream_wins);
+	streams(&copier, 10000, plain_wins);
+	assert_in_range(streams(&copier, 1000, plain_wins), 0, 50);
+	streams(&copier, 10000, stream_wins);
+	assert_in_range(streams(&copier, 1000, stream_wins), 950, 1000);
 }
 
 /* A copy that the scheduler cut in two says little. */
@@ -98,16 +116,19 @@ static void note_one_interruption_changes_nothing(void **state)
 	struct shm_copier copier = {.left = 0};
 
 	(void)state;
-	streams(&copier, 200, (uint64_t[]){3000, 4000});
-	shm_copier_note(&copier, SHM_PLAIN, 65536, 10000000);
-	assert_in_range(streams(&copier, 100, (uint64_t[]){3000, 4000}), 0, 1);
+	for (uint32_t i = 0; i < 200; i++) {
+		streams(&copier, 50, plain_wins);
+		shm_copier_note(&copier, SHM_PLAIN, 65536, 10000000);
+	}
+	assert_int_equal(copier.best, SHM_PLAIN);
+	assert_in_range(copier.interval, 1024, UINT32_MAX);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copy_at_any_place_is_exact),
-		cmocka_unit_test(choose_after_one_copy_each_takes_the_faster),
+		cmocka_unit_test(choose_from_the_start_takes_the_faster),
 		cmocka_unit_test(choose_when_the_machine_changes_follows),
 		cmocka_unit_test(note_one_interruption_changes_nothing),
 	};
