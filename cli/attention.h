@@ -29,6 +29,8 @@ struct attention_options {
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */
 	double timeout_seconds;
+	uint32_t chunks;      /* of the prompt; 0: one pass, no pages */
+	uint64_t page_tokens; /* with chunks */
 };
 
 /* ------------------------------------------------------- input, output */
@@ -71,6 +73,9 @@ struct shard {
 
 struct shard shard_of(enum partition partition, uint64_t tokens, uint32_t rank,
 		      uint32_t n);
+
+/* Of so many tokens at most; none of two ranges. */
+size_t shard_pages(const struct shard *shard, uint64_t page_tokens);
 
 /* The rows of a shard in memory: mapped when they are one piece, else read. */
 struct rows {
@@ -115,7 +120,8 @@ struct rank_report {
 	char kernel[32], transport_in[16], transport_out[16];
 	uint64_t tokens;
 	uint64_t bytes_received, bytes_sent;
-	uint64_t wall_ns, exposed_ns, compute_ns;
+	uint64_t wall_ns; /* of the pass, or of all chunks */
+	uint64_t exposed_ns, compute_ns;
 	uint64_t pss_bytes;
 	uint64_t rnr_naks;
 	uint32_t steps;
@@ -136,6 +142,7 @@ struct attention_job {
 	struct kvr_plan_desc desc;     /* without ranges */
 	uint32_t n, threads;	       /* 0: not known yet */
 	size_t slot_bytes;	       /* the largest block of any rank */
+	size_t pages;		       /* the most of any rank */
 	struct progress_bar bar;       /* over report->blocks */
 	struct job_facts *facts;
 	struct rank_report *reports; /* by rank */

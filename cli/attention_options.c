@@ -31,7 +31,9 @@ enum key {
 	KEY_JOIN,
 	KEY_VERIFY,
 	KEY_JSON,
-	KEY_F32
+	KEY_F32,
+	KEY_CHUNKS,
+	KEY_PAGE
 };
 
 static const struct argp_option options[] = {
@@ -69,6 +71,12 @@ static const struct argp_option options[] = {
 	 "Give each rank 'contiguous' tokens (default), or 'zigzag': one piece "
 	 "from the front and one from the back, which balances --causal",
 	 0},
+	{"chunks", KEY_CHUNKS, "C", 0,
+	 "Prefill in C chunks, each seeing the keys so far, which stay packed "
+	 "in pages; needs --causal (default: all tokens in one pass)",
+	 0},
+	{"page-tokens", KEY_PAGE, "N", 0,
+	 "Pages of at most N tokens, with --chunks (default 64)", 0},
 	{"threads", KEY_THREADS, "T", 0,
 	 "Compute with T threads in each rank (default: processors / ranks)",
 	 0},
@@ -276,6 +284,14 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 	case KEY_CHUNK:
 		o->chunk_bytes = chunk_of(state, arg);
 		return 0;
+	case KEY_CHUNKS:
+		o->chunks = (uint32_t)usage_number(state, "--chunks", arg, 1,
+						   1 << 20);
+		return 0;
+	case KEY_PAGE:
+		o->page_tokens =
+			usage_number(state, "--page-tokens", arg, 1, 1 << 20);
+		return 0;
 	case KEY_TRANSPORT:
 		o->transport = arg;
 		return 0;
@@ -285,6 +301,18 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 	default:
 		return parse_place(key, arg, state, o);
 	}
+}
+
+/* Without --causal a chunk would have to see keys that are yet to come. */
+static void check_chunks(const struct argp_state *state,
+			 struct attention_options *o)
+{
+	if (o->chunks > 0 && !o->causal)
+		usage_missing(state, "--causal, with --chunks,");
+	if (o->page_tokens > 0 && o->chunks == 0)
+		usage_missing(state, "--chunks, with --page-tokens,");
+	if (o->chunks > 0 && o->page_tokens == 0)
+		o->page_tokens = 64;
 }
 
 static void check(const struct argp_state *state, struct attention_options *o)
@@ -297,6 +325,7 @@ static void check(const struct argp_state *state, struct attention_options *o)
 		usage_error(state, "--slots", "1",
 			    "enough for more than 2 ranks, which would wait "
 			    "for each other for ever: at least 2 are");
+	check_chunks(state, o);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

@@ -23,23 +23,30 @@ static bool complain_kernel(enum kvr_status status, struct complaint *why)
 }
 
 /* slot_bytes must agree ring-wide: that of the largest shard. */
-static bool largest_block(const struct attention_job *job, size_t *out,
+static bool largest_block(struct attention_job *job, size_t *out,
 			  struct complaint *why)
 {
-	enum partition partition = job->options->partition;
-	size_t bytes, largest = 0;
+	const struct attention_options *o = job->options;
+	enum partition partition = o->partition;
+	size_t bytes, ranges, largest = 0;
 	enum kvr_status status;
 	struct shard shard;
 	uint32_t i;
 
 	for (i = 0; i < job->n; i++) {
 		shard = shard_of(partition, job->input->tokens, i, job->n);
+		if (o->chunks > 0)
+			ranges = shard_pages(&shard, o->page_tokens);
+		else
+			ranges = shard.count;
 		status = kvr_attention_block_bytes(&job->desc, shard.tokens,
-						   shard.count, &bytes);
+						   ranges, &bytes);
 		if (status != KVR_OK)
 			return complain_kernel(status, why);
 		if (bytes > largest)
 			largest = bytes;
+		if (ranges > job->pages)
+			job->pages = ranges;
 	}
 	*out = largest;
 	return true;
