@@ -420,13 +420,13 @@ static void check_prompt(struct prompt *p)
 }
 
 /* `chunks` of any size, also of no token. */
-static void cut_chunks(struct prompt *p, size_t chunks, uint64_t seed)
+static void cut_chunks(struct prompt *p, size_t count, uint64_t seed)
 {
-	p->chunks = chunks;
-	for (size_t i = 0; i < chunks; i++)
+	p->chunks = count;
+	for (size_t i = 0; i < count; i++)
 		p->end[i] = whole_random(&seed) % (p->whole.tokens + 1);
-	p->end[chunks - 1] = p->whole.tokens;
-	for (size_t i = 1; i < chunks; i++)
+	p->end[count - 1] = p->whole.tokens;
+	for (size_t i = 1; i < count; i++)
 		for (size_t j = i; j > 0 && p->end[j] < p->end[j - 1]; j--) {
 			size_t end = p->end[j];
 
@@ -484,6 +484,8 @@ static void prompt_init(const struct subject *s, struct prompt *p,
 	p->whole.out_dtype = seed % 2 ? s->dtype : KVR_F32;
 }
 
+static size_t chunks = 64;
+
 static void chunks_of_a_prompt_are_one_pass_bit_for_bit(void **state)
 {
 	(void)state;
@@ -491,7 +493,7 @@ static void chunks_of_a_prompt_are_one_pass_bit_for_bit(void **state)
 		struct prompt p;
 
 		prompt_init(&subjects[i], &p, i + 1);
-		cut_chunks(&p, 64, i + 1);
+		cut_chunks(&p, chunks, i + 1);
 		check_prompt(&p);
 		whole_fini(&p.whole);
 	}
@@ -513,12 +515,14 @@ static void decoded_tokens_are_one_pass_bit_for_bit(void **state)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chunks_of_a_prompt_are_one_pass_bit_for_bit),
 		cmocka_unit_test(decoded_tokens_are_one_pass_bit_for_bit),
 	};
 
+	if (argc > 1)
+		chunks = strtoull(argv[1], NULL, 10);
 	return cmocka_run_group_tests_name("chunks", tests, NULL, NULL);
 }
