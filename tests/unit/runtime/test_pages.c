@@ -481,6 +481,7 @@ static void mix(struct rank *rank)
 	p.page[3].offset = sizeof(p.data) - p.page[3].bytes;
 	memcpy(p.data + p.page[3].offset, p.data + p.page[2].offset,
 	       p.page[3].bytes);
+	memset(p.data + p.page[2].offset, 0xff, p.page[2].bytes);
 	p.page[2] = (struct kvr_segment){.memory = NULL};
 	p.desc.q_range_count = p.desc.kv_range_count = PAGES + 1;
 	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
