@@ -439,24 +439,24 @@ static void cut_chunks(struct prompt *p, size_t count, uint64_t seed)
 
 struct subject {
 	uint32_t n, q_heads, kv_heads, dim, value_dim;
+	float softcap;
 	size_t tokens, page_tokens;
 	enum kvr_dtype dtype;
 	enum placing placing;
 	struct kvr_window window;
-	float softcap;
 	const char *transport;
 };
 
 /* Grouped heads, windows, soft-caps, types, odd pages and tokens, together. */
 static const struct subject subjects[] = {
-	{1, 4, 2, 32, 32, 1300, 16, KVR_F32, CONTIGUOUS, {-1, -1}, 0, "shm"},
-	{1, 2, 2, 16, 5, 701, 64, KVR_BF16, CONTIGUOUS, {300, 0}, 0, "fake"},
-	{2, 4, 1, 64, 64, 643, 32, KVR_BF16, ZIGZAG, {-1, -1}, 0.8f, "shm"},
-	{2, 4, 2, 24, 40, 517, 256, KVR_F32, INTERLEAVED, {97, 3}, 0, "shm"},
-	{3, 3, 3, 16, 16, 777, 16, KVR_F16, ZIGZAG, {-1, -1}, 0, "fake"},
-	{3, 6, 2, 80, 80, 331, 20, KVR_F32, CONTIGUOUS, {40, 0}, 0.5f, "shm"},
-	{4, 8, 2, 64, 64, 1029, 16, KVR_BF16, INTERLEAVED, {-1, 0}, 0, "shm"},
-	{4, 2, 1, 33, 33, 900, 48, KVR_F32, CONTIGUOUS, {-1, -1}, 0, "fake"},
+	{1, 4, 2, 32, 32, 0, 1300, 16, KVR_F32, CONTIGUOUS, {-1, -1}, "shm"},
+	{1, 2, 2, 16, 5, 0, 701, 64, KVR_BF16, CONTIGUOUS, {300, 0}, "fake"},
+	{2, 4, 1, 64, 64, 0.8f, 643, 32, KVR_BF16, ZIGZAG, {-1, -1}, "shm"},
+	{2, 4, 2, 24, 40, 0, 517, 256, KVR_F32, INTERLEAVED, {97, 3}, "shm"},
+	{3, 3, 3, 16, 16, 0, 777, 16, KVR_F16, ZIGZAG, {-1, -1}, "fake"},
+	{3, 6, 2, 80, 80, 0.5f, 331, 20, KVR_F32, CONTIGUOUS, {40, 0}, "shm"},
+	{4, 8, 2, 64, 64, 0, 1029, 16, KVR_BF16, INTERLEAVED, {-1, 0}, "shm"},
+	{4, 2, 1, 33, 33, 0, 900, 48, KVR_F32, CONTIGUOUS, {-1, -1}, "fake"},
 };
 
 static void prompt_init(const struct subject *s, struct prompt *p,
