@@ -36,6 +36,8 @@ struct attention_options {
 	uint64_t chunk_bytes;
 	const char *transport; /* NULL: the best */
 	double timeout_seconds;
+	uint32_t chunks;      /* of the prompt; 0: one pass, no pages */
+	uint64_t page_tokens; /* with chunks */
 };
 
 /* ------------------------------------------------------- input, output */
@@ -104,6 +106,9 @@ void shard_close(struct shard *shard);
 struct shard *shards_open(const struct cut *cut, uint32_t n);
 void shards_close(struct shard *shards, uint32_t n);
 
+/* Of so many tokens at most; none of two ranges. */
+size_t shard_pages(const struct shard *shard, uint64_t page_tokens);
+
 /* The rows of a shard in memory: mapped when they are one piece, else read. */
 struct rows {
 	void *data;
@@ -147,7 +152,8 @@ struct rank_report {
 	char kernel[32], transport_in[16], transport_out[16];
 	uint64_t tokens;
 	uint64_t bytes_received, bytes_sent;
-	uint64_t wall_ns, exposed_ns, compute_ns;
+	uint64_t wall_ns; /* of the pass, or of all chunks */
+	uint64_t exposed_ns, compute_ns;
 	uint64_t pss_bytes;
 	uint64_t rnr_naks;
 	uint32_t steps;
@@ -169,6 +175,7 @@ struct attention_job {
 	uint32_t n, threads;	       /* 0: not known yet */
 	struct shard *shards;	       /* of n ranks, when that is known */
 	size_t slot_bytes;	       /* the largest block of any rank */
+	size_t pages;		       /* the most of any rank */
 	struct progress_bar bar;       /* over report->blocks */
 	int recorder; /* the ranks' recordings; -1: none are kept */
 	struct job_facts *facts;

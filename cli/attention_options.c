@@ -36,7 +36,9 @@ enum key {
 	KEY_VERIFY,
 	KEY_JSON,
 	KEY_F32,
-	KEY_INTEGRITY
+	KEY_INTEGRITY,
+	KEY_CHUNKS,
+	KEY_PAGE
 };
 
 static const struct argp_option options[] = {
@@ -76,6 +78,12 @@ static const struct argp_option options[] = {
 	 "balances --causal; or 'interleave:G': every n-th stripe of G tokens "
 	 "(default " STRIPE_TEXT ")",
 	 0},
+	{"chunks", KEY_CHUNKS, "C", 0,
+	 "Prefill in C chunks, each seeing the keys so far, which stay packed "
+	 "in pages; needs --causal (default: all tokens in one pass)",
+	 0},
+	{"page-tokens", KEY_PAGE, "N", 0,
+	 "Pages of at most N tokens, with --chunks (default 64)", 0},
 	{"threads", KEY_THREADS, "T", 0,
 	 "Compute with T threads in each rank (default: processors / ranks)",
 	 0},
@@ -302,6 +310,14 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 	case KEY_CHUNK:
 		o->chunk_bytes = chunk_of(state, arg);
 		return 0;
+	case KEY_CHUNKS:
+		o->chunks = (uint32_t)usage_number(state, "--chunks", arg, 1,
+						   1 << 20);
+		return 0;
+	case KEY_PAGE:
+		o->page_tokens =
+			usage_number(state, "--page-tokens", arg, 1, 1 << 20);
+		return 0;
 	case KEY_TRANSPORT:
 		o->transport = arg;
 		return 0;
@@ -311,6 +327,18 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 	default:
 		return parse_place(key, arg, state, o);
 	}
+}
+
+/* Without --causal a chunk would have to see keys that are yet to come. */
+static void check_chunks(const struct argp_state *state,
+			 struct attention_options *o)
+{
+	if (o->chunks > 0 && !o->causal)
+		usage_missing(state, "--causal, with --chunks,");
+	if (o->page_tokens > 0 && o->chunks == 0)
+		usage_missing(state, "--chunks, with --page-tokens,");
+	if (o->chunks > 0 && o->page_tokens == 0)
+		o->page_tokens = 64;
 }
 
 static void check(const struct argp_state *state, struct attention_options *o)
@@ -323,6 +351,7 @@ static void check(const struct argp_state *state, struct attention_options *o)
 		usage_error(state, "--slots", "1",
 			    "enough for more than 2 ranks, which would wait "
 			    "for each other for ever: at least 2 are");
+	check_chunks(state, o);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

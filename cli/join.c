@@ -32,6 +32,8 @@ enum {
 	SAME_SLOTS,
 	SAME_CHUNK,
 	SAME_F32_OUTPUT,
+	SAME_CHUNKS,
+	SAME_PAGE_TOKENS,
 	SAME_COUNT
 };
 
@@ -52,6 +54,8 @@ static const char *const names[SAME_COUNT] = {
 	[SAME_SLOTS] = "--slots",
 	[SAME_CHUNK] = "--chunk",
 	[SAME_F32_OUTPUT] = "--f32-output",
+	[SAME_CHUNKS] = "--chunks",
+	[SAME_PAGE_TOKENS] = "--page-tokens",
 };
 
 struct introduction {
@@ -111,6 +115,8 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 	mine->same[SAME_SLOTS] = o->slots;
 	mine->same[SAME_CHUNK] = o->chunk_bytes;
 	mine->same[SAME_F32_OUTPUT] = o->f32_output;
+	mine->same[SAME_CHUNKS] = o->chunks;
+	mine->same[SAME_PAGE_TOKENS] = o->page_tokens;
 }
 
 /* -n may be given under an engine, too, if it is right. */

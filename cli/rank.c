@@ -68,13 +68,16 @@ bool rank_check(struct rank *r, enum kvr_status status, const char *what)
 
 /* ------------------------------------------------------------- progress */
 
-static void on_step(void *arg, uint32_t done, uint32_t total)
+void rank_on_step(void *arg, uint32_t done, uint32_t total)
 {
 	const struct rank *r = arg;
+	uint32_t chunks = r->job->options->chunks;
+	double share = (double)done / total;
 
+	if (chunks > 0)
+		share = (r->chunk + share) / chunks;
 	/* As if all blocks came: where the mask lets fewer come, it is done. */
-	atomic_store(&r->report->blocks,
-		     (uint32_t)((uint64_t)done * r->job->n / total));
+	atomic_store(&r->report->blocks, (uint32_t)(share * r->job->n));
 }
 
 /* ---------------------------------------------------------------- steps */
@@ -147,6 +150,8 @@ static bool open_ring(struct rank *r)
 	ring.lane[0].slot_bytes = r->job->slot_bytes;
 	if (o->integrity)
 		ring.integrity = 1;
+	if (ring.max_segments < r->job->pages)
+		ring.max_segments = (uint32_t)r->job->pages;
 	ring.peer_timeout_ms = (uint32_t)(o->timeout_seconds * 1000);
 	if (ring.wait_timeout_ms < ring.peer_timeout_ms)
 		ring.wait_timeout_ms = ring.peer_timeout_ms;
@@ -179,17 +184,65 @@ static bool make_plan(struct rank *r)
 {
 	struct kvr_plan_desc desc = r->job->desc;
 
+	/* Each chunk makes its own. */
+	if (r->job->options->chunks > 0)
+		return true;
 	desc.q_ranges = desc.kv_ranges = r->shard->ranges;
 	desc.q_range_count = desc.kv_range_count = r->shard->count;
-	desc.on_step = on_step;
+	desc.on_step = rank_on_step;
 	desc.on_step_arg = r;
 	return rank_check(r, kvr_plan_create(r->ring, &desc, &r->plan),
 			  "agreeing on the plan");
 }
 
+/* ---------------------------------------------------------- statistics */
+
+static bool note_steps(struct rank *r, const struct kvr_pass *pass,
+		       uint32_t count)
+{
+	uint32_t n = r->job->n, i;
+	struct rank_step *steps = r->job->steps + (size_t)r->number * n;
+	struct kvr_step_stats stats;
+
+	for (i = 0; i < count && i < n; i++) {
+		kvr_step_stats_init(&stats);
+		if (!rank_check(r, kvr_pass_get_step(pass, 0, i, &stats),
+				"reading its statistics"))
+			return false;
+		steps[i] = (struct rank_step){.asked_ns = stats.asked_ns,
+					      .ready_ns = stats.ready_ns,
+					      .released_ns = stats.released_ns};
+	}
+	return true;
+}
+
+bool rank_add_pass(struct rank *r)
+{
+	const struct kvr_pass *pass = kvr_plan_pass(r->plan);
+	struct rank_report *report = r->report;
+	struct kvr_pass_stats stats;
+
+	kvr_pass_stats_init(&stats);
+	if (!rank_check(r, kvr_pass_get_stats(pass, &stats),
+			"reading its statistics"))
+		return false;
+	report->steps += stats.steps;
+	report->bytes_received += stats.bytes_received;
+	report->bytes_sent += stats.bytes_sent;
+	report->wall_ns = stats.wall_ns;
+	report->exposed_ns += stats.exposed_ns;
+	report->compute_ns += stats.held_ns;
+	/* Of many passes there is no one timeline. */
+	return r->job->options->chunks > 0 || note_steps(r, pass, stats.steps);
+}
+
+/* ------------------------------------------------------------ computing */
+
 /* k and v are packed first, so that only one copy of them is in memory. */
 static bool compute(struct rank *r)
 {
+	if (r->job->options->chunks > 0)
+		return rank_compute_chunks(r);
 	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
 			"packing its block"))
 		return false;
@@ -199,7 +252,8 @@ static bool compute(struct rank *r)
 			  kvr_attention_run(r->plan, &r->q_view, NULL, NULL,
 					    &r->out_view, r->lse.data,
 					    r->shard->tokens),
-			  "computing");
+			  "computing") &&
+	       rank_add_pass(r);
 }
 
 /* --------------------------------------------------------------- report */
@@ -244,43 +298,6 @@ static uint64_t peak_bytes(struct rank *r)
 	return bytes;
 }
 
-static bool report_steps(struct rank *r, const struct kvr_pass *pass)
-{
-	uint32_t n = r->job->n, i;
-	struct rank_step *steps = r->job->steps + (size_t)r->number * n;
-	struct kvr_step_stats stats;
-
-	for (i = 0; i < r->report->steps && i < n; i++) {
-		kvr_step_stats_init(&stats);
-		if (!rank_check(r, kvr_pass_get_step(pass, 0, i, &stats),
-				"reading its statistics"))
-			return false;
-		steps[i] = (struct rank_step){.asked_ns = stats.asked_ns,
-					      .ready_ns = stats.ready_ns,
-					      .released_ns = stats.released_ns};
-	}
-	return true;
-}
-
-static bool report_pass(struct rank *r)
-{
-	const struct kvr_pass *pass = kvr_plan_pass(r->plan);
-	struct rank_report *report = r->report;
-	struct kvr_pass_stats stats;
-
-	kvr_pass_stats_init(&stats);
-	if (!rank_check(r, kvr_pass_get_stats(pass, &stats),
-			"reading its statistics"))
-		return false;
-	report->steps = stats.steps;
-	report->bytes_received = stats.bytes_received;
-	report->bytes_sent = stats.bytes_sent;
-	report->wall_ns = stats.wall_ns;
-	report->exposed_ns = stats.exposed_ns;
-	report->compute_ns = stats.held_ns;
-	return report_steps(r, pass);
-}
-
 static bool report(struct rank *r)
 {
 	struct rank_report *report = r->report;
@@ -290,8 +307,7 @@ static bool report(struct rank *r)
 	report->tokens = r->shard->tokens;
 	kvr_ring_stats_init(&stats);
 	if (!rank_check(r, kvr_ring_get_stats(r->ring, &stats),
-			"reading its statistics") ||
-	    !report_pass(r))
+			"reading its statistics"))
 		return false;
 	report->rnr_naks = stats.rnr_naks;
 	snprintf(report->kernel, sizeof(report->kernel), "%s",
@@ -309,6 +325,7 @@ static void close_rank(struct rank *r)
 		kvr_plan_destroy(r->plan);
 	if (r->ring)
 		kvr_ring_close(r->ring);
+	kvr_memory_deregister(r->pool_memory);
 	if (r->context)
 		kvr_context_close(r->context);
 	kvr_bootstrap_close(&r->bootstrap);
@@ -317,6 +334,7 @@ static void close_rank(struct rank *r)
 	rows_close(&r->v);
 	rows_close(&r->out);
 	rows_close(&r->lse);
+	rows_close(&r->pool);
 	shards_close(r->job->shards, r->job->n);
 	r->job->shards = NULL;
 }

@@ -18,6 +18,11 @@ struct rank {
 	struct rows q, k, v, out, lse;
 	struct kvr_tensor q_view, k_view, v_view, out_view;
 
+	/* With --chunks. */
+	uint32_t chunk; /* under way */
+	struct rows pool;
+	struct kvr_memory *pool_memory;
+
 	/* First line of the library's log: what failed, where. */
 	atomic_flag log_taken;
 	atomic_bool log_ready; /* release by log_line, acquire by check */
@@ -31,6 +36,15 @@ bool rank_fail_system(struct rank *r, const char *what, int error,
 
 /* status of the call that does `what`: true, or the report is filled in. */
 bool rank_check(struct rank *r, enum kvr_status status, const char *what);
+
+/* A kvr_step_fn; arg is the rank. */
+void rank_on_step(void *arg, uint32_t done, uint32_t total);
+
+/* Adds the newest pass of the plan to the report. */
+bool rank_add_pass(struct rank *r);
+
+/* All chunks, and their time; the plan of the last stays. */
+bool rank_compute_chunks(struct rank *r);
 
 /* Finds the other ranks, and agrees with them on what to do. */
 bool rank_join(struct rank *r, kvr_log_fn log);

@@ -58,7 +58,9 @@ static json_t *rank_json(const struct attention_job *job, uint32_t rank)
 		"kernel", r->kernel, "transport_in", r->transport_in,
 		"transport_out", r->transport_out, "timeline",
 		steps_json(job->steps + (size_t)rank * n,
-			   r->steps < n ? r->steps : n));
+			   job->options->chunks > 0 ? 0
+			   : r->steps < n	    ? r->steps
+						    : n));
 }
 
 static json_t *ranks_json(const struct attention_job *job)
@@ -96,7 +98,7 @@ static json_t *options_json(const struct attention_job *job)
 
 	return json_pack(
 		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:o, s:i, s:i, s:o, s:s?, "
-		"s:f, s:s}",
+		"s:f, s:s, s:o, s:o}",
 		"n", (int)job->n, "causal", (int)o->causal, "window",
 		(json_int_t)o->window.left, (json_int_t)o->window.right,
 		"scale",
@@ -109,7 +111,9 @@ static json_t *options_json(const struct attention_job *job)
 		"threads", (int)job->threads, "slots", (int)o->slots,
 		"chunk_bytes", integer(o->chunk_bytes), "transport",
 		o->transport, "timeout_seconds", o->timeout_seconds,
-		"output_dtype", dtype_names[job->output->dtype]);
+		"output_dtype", dtype_names[job->output->dtype], "chunks",
+		o->chunks ? integer(o->chunks) : json_null(), "page_tokens",
+		o->chunks ? integer(o->page_tokens) : json_null());
 }
 
 static json_t *verification_json(const struct verification *v)

@@ -33,22 +33,34 @@ struct cut attention_cut(const struct attention_job *job)
 }
 
 /* slot_bytes must agree ring-wide: that of the largest shard. */
-static bool largest_block(const struct attention_job *job, size_t *out,
+static bool largest_block(struct attention_job *job, size_t *out,
 			  struct complaint *why)
 {
+	const struct attention_options *o = job->options;
 	struct kvr_plan_desc desc = job->desc;
 	size_t bytes, largest = 0;
 	enum kvr_status status;
 	uint32_t i;
 
 	for (i = 0; i < job->n; i++) {
-		desc.kv_ranges = job->shards[i].ranges;
-		desc.kv_range_count = job->shards[i].count;
-		status = kvr_plan_desc_block_bytes(&desc, &bytes);
+		const struct shard *shard = &job->shards[i];
+		size_t pages = 0;
+
+		desc.kv_ranges = shard->ranges;
+		desc.kv_range_count = shard->count;
+		if (o->chunks > 0) {
+			pages = shard_pages(shard, o->page_tokens);
+			status = kvr_attention_block_bytes(&desc, shard->tokens,
+							   pages, &bytes);
+		} else {
+			status = kvr_plan_desc_block_bytes(&desc, &bytes);
+		}
 		if (status != KVR_OK)
 			return complain_kernel(status, why);
 		if (bytes > largest)
 			largest = bytes;
+		if (pages > job->pages)
+			job->pages = pages;
 	}
 	*out = largest;
 	return true;
@@ -61,7 +73,12 @@ bool attention_size_slots(struct attention_job *job, bool *usage,
 	const struct cut cut = attention_cut(job);
 	size_t bytes;
 
-	*usage = false;
+	*usage = o->chunks > 0 && job->input->sequences > 1;
+	if (*usage)
+		return complain(why,
+				"--chunks prefills one sequence, and %s packs "
+				"%zu; leave it out",
+				o->input_path, job->input->sequences);
 	job->shards = shards_open(&cut, job->n);
 	if (!job->shards)
 		return complain(why,

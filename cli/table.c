@@ -108,22 +108,37 @@ static void print_rank(FILE *to, const struct attention_job *job, uint32_t rank,
 	fputc('\n', to);
 }
 
+/* What the times are of. */
+static void describe_time(const struct attention_job *job, char *out,
+			  size_t size)
+{
+	uint64_t chunks = job->options->chunks;
+
+	if (chunks > job->input->tokens)
+		chunks = job->input->tokens;
+	if (chunks > 0)
+		snprintf(out, size, "%" PRIu64 " chunks", chunks);
+	else
+		snprintf(out, size, "the pass");
+}
+
 static void print_summary(FILE *to, const struct attention_result *result)
 {
 	const struct attention_job *job = result->job;
 	double ring = attention_ring_seconds(job);
 	size_t sequences = job->input->sequences;
-	char wall[24], pass[24], packed[48] = "";
+	char wall[24], pass[24], what[32], packed[48] = "";
 
 	if (sequences > 1)
 		snprintf(packed, sizeof(packed), " of %zu sequences",
 			 sequences);
+	describe_time(job, what, sizeof(what));
 	table_time(result->wall_seconds, wall, sizeof(wall));
 	table_time(ring, pass, sizeof(pass));
 	fprintf(to,
-		"%" PRIu64 " tokens%s in %s (the pass: %s), %.1f GFLOP/s, "
+		"%" PRIu64 " tokens%s in %s (%s: %s), %.1f GFLOP/s, "
 		"%s kernel, %u thread%s per rank, %s\n",
-		job->input->tokens, packed, wall, pass,
+		job->input->tokens, packed, wall, what, pass,
 		ring > 0 ? attention_gflop(job) / ring : 0,
 		job->reports[0].kernel, job->threads,
 		job->threads == 1 ? "" : "s", job->reports[0].transport_in);
@@ -173,10 +188,12 @@ void table_print(FILE *to, const struct attention_result *result, bool utf8,
 		"peak PSS");
 	for (i = 0; i < job->n; i++)
 		print_rank(to, job, i, cells, utf8);
-	fprintf(to,
-		"timeline: %s computing, %s waiting for a block; overlap "
-		"= compute / (compute + exposed)\n",
-		utf8 ? "\u2588" : "#", utf8 ? "\u2591" : ".");
+	if (job->options->chunks > 0)
+		fprintf(to, "sums over all passes, without a timeline; ");
+	else
+		fprintf(to, "timeline: %s computing, %s waiting for a block; ",
+			utf8 ? "\u2588" : "#", utf8 ? "\u2591" : ".");
+	fprintf(to, "overlap = compute / (compute + exposed)\n");
 	print_summary(to, result);
 	if (result->verification)
 		print_verification(to, result->verification);

@@ -76,24 +76,29 @@ static enum kvr_status refuse(const struct kvr_plan *plan, size_t index,
 	return KVR_ERR_INVALID;
 }
 
+static bool follows(const struct kvr_segment *page,
+		    const struct kvr_segment *last)
+{
+	return page->memory == last->memory &&
+	       page->offset == last->offset + last->bytes;
+}
+
 /* Pages that follow each other are one segment. */
 static void add_segment(struct kvr_plan *plan, const struct kvr_segment *page,
 			size_t bytes)
 {
-	struct kvr_segment *last = NULL;
+	struct kvr_segment *next = plan->segments + plan->segment_count;
 
-	if (plan->segment_count > 0)
-		last = &plan->segments[plan->segment_count - 1];
-	if (last && last->memory == page->memory &&
-	    last->offset + last->bytes == page->offset) {
-		last->bytes += bytes;
+	if (plan->segment_count > 0 && follows(page, next - 1)) {
+		next[-1].bytes += bytes;
 		return;
 	}
-	plan->segments[plan->segment_count++] = (struct kvr_segment){
+	*next = (struct kvr_segment){
 		.memory = page->memory,
 		.offset = page->offset,
 		.bytes = bytes,
 	};
+	plan->segment_count++;
 }
 
 static enum kvr_status take_page(struct kvr_plan *plan, size_t index,

@@ -33,6 +33,11 @@ a="attention in.st -o out.st"
 		1111111111111111111111111111,1; do
 		fails 2 "--window: '$window'" $a -n 2 --window "$window"
 	done
+	fails 2 "--chunks: '0'" $a -n 2 --causal --chunks 0
+	fails 2 "--causal, with --chunks, is missing" $a -n 2 --chunks 3
+	fails 2 "--chunks, with --page-tokens, is missing" \
+		$a -n 2 --causal --page-tokens 16
+	fails 2 "--page-tokens: '0'" $a -n 2 --causal --chunks 3 --page-tokens 0
 	for how in diagonal interleaved interleave: interleave:0 interleave:-1 \
 		interleave:2x interleave:1099511627777 zigzag:2 ""; do
 		fails 2 "--partition: '$how' is not contiguous, zigzag" \

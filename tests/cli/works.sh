@@ -63,6 +63,27 @@ for dims in "576 512" "192 128" "576 576" "1 576" "575 1"; do
 	verifies wide.st -o out.st -n 3 --causal --partition zigzag
 done
 rm wide.st
+# A prompt in chunks over pages is one pass, to the bit; of odd pages, nearly.
+for n in 1 2 4; do
+	works attention a.st -o one.st -n $n --causal
+	verifies a.st -o out.st -n $n --causal --chunks 64 --page-tokens 16
+	cmp one.st out.st || die "chunks changed bits"
+	grep -qF "(64 chunks: " <<<"$printed" || die "no chunks: $printed"
+done
+rm one.st
+verifies a.st -o out.st -n 3 --causal --chunks 7 --page-tokens 5 \
+	--partition zigzag --window 70,0 --softcap 0.5
+# More chunks than tokens, and more ranks than a chunk has tokens.
+verifies a.st -o out.st -n 3 --causal --chunks 1000
+works attention a.st -o out.st -n 2 --causal --chunks 3 --json
+python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+assert (report["options"]["chunks"], report["options"]["page_tokens"]) == (3, 64)
+for rank in report["ranks"]:
+    assert rank["timeline"] == [] and rank["steps"] >= 3
+    assert rank["pass_seconds"] >= rank["compute_seconds"]
+' <<<"$printed" || die "of chunks: $printed"
 # A window, and no more hops than it needs: shards are of 60 tokens.
 for window in 0,0 5,3 100,-1 -1,7 400,400; do
 	verifies a.st -o out.st -n 3 --window $window

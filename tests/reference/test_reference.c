@@ -83,6 +83,7 @@ struct setting {
 	const struct partition *partition;
 	uint32_t n, threads;
 	enum kvr_dtype out;
+	bool paged;
 };
 
 static struct kvr_compute_shape shape_of(const struct reference_case *c)
@@ -112,6 +113,65 @@ static void *pack_block(const struct setting *s, struct kvr_compute *compute,
 	return block;
 }
 
+#define PAGE 16
+#define PAGES_MAX 64
+
+/* The same keys in pages, each with memory of its own. */
+struct pages {
+	struct kvr_range range[PAGES_MAX];
+	void *page[PAGES_MAX];
+	size_t count;
+};
+
+static void add_page(const struct setting *s, struct pages *pages,
+		     const struct kvr_range *range, struct kvr_tensor k,
+		     struct kvr_tensor v, size_t token)
+{
+	struct kvr_compute_shape shape = shape_of(s->c);
+	size_t i = pages->count++;
+	size_t bytes =
+		s->ops->block_bytes(&shape, (struct kvr_ranges){range, 1});
+
+	assert_true(i < PAGES_MAX);
+	pages->range[i] = *range;
+	pages->page[i] = aligned_alloc(64, bytes);
+	assert_non_null(pages->page[i]);
+	k.tokens = v.tokens = (size_t)range->length;
+	k.data = (char *)k.data +
+		 token * k.token_stride * kvr_dtype_bytes(k.dtype);
+	v.data = (char *)v.data +
+		 token * v.token_stride * kvr_dtype_bytes(v.dtype);
+	s->ops->append(&shape, 0, &k, &v, pages->page[i]);
+}
+
+static void take_pages(const struct setting *s, struct kvr_compute *compute,
+		       const struct shard *kv)
+{
+	struct kvr_tensor k = shard_gather(&s->c->k, kv),
+			  v = shard_gather(&s->c->v, kv);
+	struct pages pages = {.count = 0};
+	size_t token = 0;
+
+	for (size_t i = 0; i < kv->count; i++)
+		for (uint64_t at = 0; at < kv->range[i].length; at += PAGE) {
+			struct kvr_range range = kv->range[i];
+
+			range.start += at;
+			range.length -= at;
+			if (range.length > PAGE)
+				range.length = PAGE;
+			add_page(s, &pages, &range, k, v, token);
+			token += (size_t)range.length;
+		}
+	s->ops->step_pages(compute,
+			   (struct kvr_ranges){pages.range, pages.count},
+			   (const void *const *)pages.page);
+	for (size_t i = 0; i < pages.count; i++)
+		free(pages.page[i]);
+	free(k.data);
+	free(v.data);
+}
+
 /* The block of rank (rank - step) mod n, as a ring brings it. */
 static void take_step(const struct setting *s, struct kvr_compute *compute,
 		      uint32_t rank, uint32_t step)
@@ -119,8 +179,13 @@ static void take_step(const struct setting *s, struct kvr_compute *compute,
 	uint32_t origin = (rank + s->n - step) % s->n;
 	struct shard kv = shard_of(s->partition, s->c, s->c->k.tokens,
 				   s->c->kv_start, origin, s->n);
-	void *block = pack_block(s, compute, &kv);
+	void *block;
 
+	if (s->paged) {
+		take_pages(s, compute, &kv);
+		return;
+	}
+	block = pack_block(s, compute, &kv);
 	s->ops->step(compute, shard_ranges(&kv), block);
 	free(block);
 }
@@ -159,7 +224,7 @@ static void kernel_check(const struct reference_case *c,
 
 	for (size_t p = 0; p < PARTITIONS; p++)
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-			/* threads and output types alternate */
+			/* threads, output types and pages alternate */
 			struct setting s = {
 				.c = c,
 				.ops = ops,
@@ -167,6 +232,7 @@ static void kernel_check(const struct reference_case *c,
 				.n = sizes[i],
 				.threads = 1 + (uint32_t)(p + i) % 2,
 				.out = i % 2 ? c->q.dtype : KVR_F32,
+				.paged = (p + i / 2) % 2,
 			};
 
 			for (uint32_t rank = 0; rank < s.n; rank++)

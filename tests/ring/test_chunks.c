@@ -420,13 +420,13 @@ static void check_prompt(struct prompt *p)
 }
 
 /* `chunks` of any size, also of no token. */
-static void cut_chunks(struct prompt *p, size_t chunks, uint64_t seed)
+static void cut_chunks(struct prompt *p, size_t count, uint64_t seed)
 {
-	p->chunks = chunks;
-	for (size_t i = 0; i < chunks; i++)
+	p->chunks = count;
+	for (size_t i = 0; i < count; i++)
 		p->end[i] = whole_random(&seed) % (p->whole.tokens + 1);
-	p->end[chunks - 1] = p->whole.tokens;
-	for (size_t i = 1; i < chunks; i++)
+	p->end[count - 1] = p->whole.tokens;
+	for (size_t i = 1; i < count; i++)
 		for (size_t j = i; j > 0 && p->end[j] < p->end[j - 1]; j--) {
 			size_t end = p->end[j];
 
@@ -439,24 +439,24 @@ static void cut_chunks(struct prompt *p, size_t chunks, uint64_t seed)
 
 struct subject {
 	uint32_t n, q_heads, kv_heads, dim, value_dim;
+	float softcap;
 	size_t tokens, page_tokens;
 	enum kvr_dtype dtype;
 	enum placing placing;
 	struct kvr_window window;
-	float softcap;
 	const char *transport;
 };
 
 /* Grouped heads, windows, soft-caps, types, odd pages and tokens, together. */
 static const struct subject subjects[] = {
-	{1, 4, 2, 32, 32, 1300, 16, KVR_F32, CONTIGUOUS, {-1, -1}, 0, "shm"},
-	{1, 2, 2, 16, 5, 701, 64, KVR_BF16, CONTIGUOUS, {300, 0}, 0, "fake"},
-	{2, 4, 1, 64, 64, 643, 32, KVR_BF16, ZIGZAG, {-1, -1}, 0.8f, "shm"},
-	{2, 4, 2, 24, 40, 517, 256, KVR_F32, INTERLEAVED, {97, 3}, 0, "shm"},
-	{3, 3, 3, 16, 16, 777, 16, KVR_F16, ZIGZAG, {-1, -1}, 0, "fake"},
-	{3, 6, 2, 80, 80, 331, 20, KVR_F32, CONTIGUOUS, {40, 0}, 0.5f, "shm"},
-	{4, 8, 2, 64, 64, 1029, 16, KVR_BF16, INTERLEAVED, {-1, 0}, 0, "shm"},
-	{4, 2, 1, 33, 33, 900, 48, KVR_F32, CONTIGUOUS, {-1, -1}, 0, "fake"},
+	{1, 4, 2, 32, 32, 0, 1300, 16, KVR_F32, CONTIGUOUS, {-1, -1}, "shm"},
+	{1, 2, 2, 16, 5, 0, 701, 64, KVR_BF16, CONTIGUOUS, {300, 0}, "fake"},
+	{2, 4, 1, 64, 64, 0.8f, 643, 32, KVR_BF16, ZIGZAG, {-1, -1}, "shm"},
+	{2, 4, 2, 24, 40, 0, 517, 256, KVR_F32, INTERLEAVED, {97, 3}, "shm"},
+	{3, 3, 3, 16, 16, 0, 777, 16, KVR_F16, ZIGZAG, {-1, -1}, "fake"},
+	{3, 6, 2, 80, 80, 0.5f, 331, 20, KVR_F32, CONTIGUOUS, {40, 0}, "shm"},
+	{4, 8, 2, 64, 64, 0, 1029, 16, KVR_BF16, INTERLEAVED, {-1, 0}, "shm"},
+	{4, 2, 1, 33, 33, 0, 900, 48, KVR_F32, CONTIGUOUS, {-1, -1}, "fake"},
 };
 
 static void prompt_init(const struct subject *s, struct prompt *p,
@@ -484,6 +484,8 @@ static void prompt_init(const struct subject *s, struct prompt *p,
 	p->whole.out_dtype = seed % 2 ? s->dtype : KVR_F32;
 }
 
+static size_t chunks = 64;
+
 static void chunks_of_a_prompt_are_one_pass_bit_for_bit(void **state)
 {
 	(void)state;
@@ -491,7 +493,7 @@ static void chunks_of_a_prompt_are_one_pass_bit_for_bit(void **state)
 		struct prompt p;
 
 		prompt_init(&subjects[i], &p, i + 1);
-		cut_chunks(&p, 64, i + 1);
+		cut_chunks(&p, chunks, i + 1);
 		check_prompt(&p);
 		whole_fini(&p.whole);
 	}
@@ -513,12 +515,14 @@ static void decoded_tokens_are_one_pass_bit_for_bit(void **state)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chunks_of_a_prompt_are_one_pass_bit_for_bit),
 		cmocka_unit_test(decoded_tokens_are_one_pass_bit_for_bit),
 	};
 
+	if (argc > 1)
+		chunks = strtoull(argv[1], NULL, 10);
 	return cmocka_run_group_tests_name("chunks", tests, NULL, NULL);
 }

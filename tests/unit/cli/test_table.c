@@ -124,6 +124,41 @@ static void table_of_two_ranks_has_all_columns(void **state)
 	free(text);
 }
 
+/* Of many passes: how many, and no timeline is promised. */
+static void describe_chunks(uint32_t chunks, const char *expected)
+{
+	const struct attention_options options = {.chunks = chunks};
+	const struct attention_input input = {.tokens = 1000, .q_heads = 2};
+	struct rank_report report = {.steps = 64, .wall_ns = 2000000000};
+	struct rank_step step = {0};
+	const struct attention_job job = {.options = &options,
+					  .n = 1,
+					  .threads = 1,
+					  .input = &input,
+					  .reports = &report,
+					  .steps = &step};
+	const struct attention_result result = {.job = &job,
+						.wall_seconds = 2.5};
+	char *text;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_non_null(to);
+	table_print(to, &result, false, 84);
+	fclose(to);
+	assert_non_null(strstr(text, expected));
+	assert_non_null(strstr(text, "sums over all passes"));
+	assert_null(strstr(text, "# computing"));
+	free(text);
+}
+
+static void table_of_chunks_says_so(void **state)
+{
+	(void)state;
+	describe_chunks(64, "1000 tokens in 2.50 s (64 chunks: 2.00 s)");
+	describe_chunks(4000, "1000 tokens in 2.50 s (1000 chunks: 2.00 s)");
+}
+
 static void table_in_utf8_draws_blocks(void **state)
 {
 	char *text;
@@ -161,6 +196,7 @@ int main(void)
 		cmocka_unit_test(timeline_shows_what_filled_each_part),
 		cmocka_unit_test(timeline_of_short_pass_has_no_empty_parts),
 		cmocka_unit_test(table_of_two_ranks_has_all_columns),
+		cmocka_unit_test(table_of_chunks_says_so),
 		cmocka_unit_test(table_in_utf8_draws_blocks),
 		cmocka_unit_test(table_of_verification_says_how_it_ended),
 	};
