@@ -19,7 +19,8 @@ struct attention_options {
 	struct place_request place;
 	uint16_t port; /* 0: the library's default */
 	double join_seconds;
-	uint32_t threads; /* 0: as many as there are processors for */
+	uint32_t values_in_keys; /* their dimension; 0: there is a v */
+	uint32_t threads;	 /* 0: as many as there are processors for */
 	uint32_t slots;
 	bool causal, verify, json, f32_output;
 	float scale;   /* 0: the library's default */
@@ -39,12 +40,14 @@ struct attention_input {
 	enum kvr_dtype dtype;
 	uint64_t tokens;
 	uint32_t q_heads, kv_heads, head_dim, value_dim;
+	bool values_in_keys;		       /* there is no v */
 	uint64_t q_offset, k_offset, v_offset; /* in the file */
 	float *sinks;			       /* of q_heads; NULL: none */
 };
 
-bool attention_input_open(const char *path, struct attention_input *out,
-			  struct complaint *why);
+/* values_in_keys: as of the options. */
+bool attention_input_open(const char *path, uint32_t values_in_keys,
+			  struct attention_input *out, struct complaint *why);
 void attention_input_close(struct attention_input *input);
 
 struct attention_output {

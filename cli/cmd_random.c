@@ -28,7 +28,14 @@ struct random_options {
 	const char *path;
 	uint64_t tokens, q_heads, kv_heads, head_dim, value_dim, seed;
 	enum type type;
-	bool sinks;
+	bool sinks, no_values;
+};
+
+/* Each tensor has its own stream, whichever others there are. */
+struct random_file {
+	struct safetensors_spec specs[4];
+	uint64_t streams[4];
+	size_t count;
 };
 
 enum key {
@@ -39,6 +46,7 @@ enum key {
 	KEY_VALUE_DIM,
 	KEY_DTYPE,
 	KEY_SINKS,
+	KEY_NO_V,
 	KEY_SEED
 };
 
@@ -52,6 +60,8 @@ static const struct argp_option options[] = {
 	{"value-dim", KEY_VALUE_DIM, "D", 0,
 	 "Make heads of v of D elements (default: --head-dim)", 0},
 	{"dtype", KEY_DTYPE, "TYPE", 0, "Write f32 (default), bf16 or f16", 0},
+	{"no-v", KEY_NO_V, 0, 0,
+	 "Leave v out: 'kvring attention' can take columns of k for it", 0},
 	{"sinks", KEY_SINKS, 0, 0, "Add sinks, one for each head of q", 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
@@ -123,6 +133,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_DTYPE:
 		o->type = type_of(state, arg);
 		return 0;
+	case KEY_NO_V:
+		o->no_values = true;
+		return 0;
 	case KEY_SINKS:
 		o->sinks = true;
 		return 0;
@@ -186,19 +199,14 @@ static int write_tensor(const struct random_options *o, uint64_t stream,
 	return code;
 }
 
-static size_t tensors(const struct random_options *o)
-{
-	return o->sinks ? 4 : 3;
-}
-
 static int write_tensors(const struct random_options *o,
-			 const struct safetensors_spec specs[4], int fd)
+			 const struct random_file *file, int fd)
 {
 	int code = 0;
-	uint64_t i;
+	size_t i;
 
-	for (i = 0; i < tensors(o) && code == 0; i++)
-		code = write_tensor(o, i, &specs[i], fd);
+	for (i = 0; i < file->count && code == 0; i++)
+		code = write_tensor(o, file->streams[i], &file->specs[i], fd);
 	if (code == 0)
 		return CLI_OK;
 	if (code > 0) {
@@ -213,10 +221,9 @@ static int write_tensors(const struct random_options *o,
 
 /* Everything but the head of the file; gives up *output. */
 static int write_file(const struct random_options *o,
-		      const struct safetensors_spec specs[4],
-		      struct output *output)
+		      const struct random_file *file, struct output *output)
 {
-	int code = write_tensors(o, specs, output->fd);
+	int code = write_tensors(o, file, output->fd);
 	struct complaint why;
 
 	if (code != CLI_OK) {
@@ -229,17 +236,16 @@ static int write_file(const struct random_options *o,
 	return CLI_FAILED;
 }
 
-static bool open_file(const struct random_options *o,
-		      struct safetensors_spec specs[4], struct output *output,
-		      struct complaint *why)
+static bool open_file(const struct random_options *o, struct random_file *file,
+		      struct output *output, struct complaint *why)
 {
 	size_t head_bytes;
 	uint64_t total;
 	bool ok = false;
 	void *head;
 
-	if (!safetensors_head(specs, tensors(o), &head, &head_bytes, &total,
-			      why))
+	if (!safetensors_head(file->specs, file->count, &head, &head_bytes,
+			      &total, why))
 		return false;
 	if (!output_open(o->path, total, -1, output, why))
 		goto out_free;
@@ -252,6 +258,26 @@ static bool open_file(const struct random_options *o,
 out_free:
 	free(head);
 	return ok;
+}
+
+static void describe(const struct random_options *o, struct random_file *file)
+{
+	const char *type = types[o->type].name;
+	const struct safetensors_spec all[4] = {
+		{"q", type, 3, {o->tokens, o->q_heads, o->head_dim}, 0},
+		{"k", type, 3, {o->tokens, o->kv_heads, o->head_dim}, 0},
+		{"v", type, 3, {o->tokens, o->kv_heads, o->value_dim}, 0},
+		{"sinks", type, 1, {o->q_heads}, 0}};
+	const bool wanted[4] = {true, true, !o->no_values, o->sinks};
+	uint64_t i;
+
+	file->count = 0;
+	for (i = 0; i < 4; i++) {
+		if (!wanted[i])
+			continue;
+		file->specs[file->count] = all[i];
+		file->streams[file->count++] = i;
+	}
 }
 
 int cmd_random(int argc, char **argv)
@@ -269,20 +295,14 @@ int cmd_random(int argc, char **argv)
 		0,
 		0};
 	struct random_options o = {0};
+	struct random_file file;
 	struct output output;
 	struct complaint why;
 
 	argp_parse(&argp, argc, argv, 0, 0, &o);
-
-	const char *type = types[o.type].name;
-	struct safetensors_spec specs[4] = {
-		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
-		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
-		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0},
-		{"sinks", type, 1, {o.q_heads}, 0}};
-
-	if (signals_block(&why) && open_file(&o, specs, &output, &why))
-		return write_file(&o, specs, &output);
+	describe(&o, &file);
+	if (signals_block(&why) && open_file(&o, &file, &output, &why))
+		return write_file(&o, &file, &output);
 	complaint_print(&why);
 	return CLI_FAILED;
 }

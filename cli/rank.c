@@ -107,8 +107,8 @@ static bool load_input(struct rank *r)
 		    &r->q_view) &&
 	       load(r, "k", in->k_offset, in->kv_heads, in->head_dim, &r->k,
 		    &r->k_view) &&
-	       load(r, "v", in->v_offset, in->kv_heads, in->value_dim, &r->v,
-		    &r->v_view);
+	       (in->values_in_keys || load(r, "v", in->v_offset, in->kv_heads,
+					   in->value_dim, &r->v, &r->v_view));
 }
 
 static bool allocate_output(struct rank *r)
@@ -188,7 +188,10 @@ static bool make_plan(struct rank *r)
 /* k and v are packed first, so that only one copy of them is in memory. */
 static bool compute(struct rank *r)
 {
-	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
+	const struct kvr_tensor *v =
+		r->job->input->values_in_keys ? NULL : &r->v_view;
+
+	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, v),
 			"packing its block"))
 		return false;
 	rows_close(&r->k);

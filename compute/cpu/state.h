@@ -31,7 +31,7 @@ struct kvr_cpu_item {
 /* One thread's own. */
 struct kvr_cpu_scratch {
 	float *q;      /* [tile][dim][rows] */
-	float *kv;     /* panels of one tile of keys, widened */
+	float *kv;     /* panels of one tile of keys, widened, with values */
 	float *scores; /* see struct kvr_cpu_tile */
 };
 
@@ -62,6 +62,12 @@ struct kvr_cpu {
 	void (*pulse)(void *arg); /* by thread 0, the caller's; or NULL */
 	void *pulse_arg;
 };
+
+/* Are panels in a block as the kernel wants them? */
+static inline bool kvr_cpu_as_packed(const struct kvr_cpu *cpu)
+{
+	return cpu->shape.dtype == KVR_F32 && !cpu->shape.values_in_keys;
+}
 
 static inline size_t kvr_cpu_tiles_of(const struct kvr_cpu *cpu, size_t rows)
 {

@@ -4,6 +4,7 @@
  * keys, in them tiles of rows. What the mask hides is left out at each level.
  */
 #include <math.h>
+#include <string.h>
 
 #include "compute/cpu/state.h"
 #include "runtime/element.h"
@@ -176,26 +177,53 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 		if (!look(r, first, key, &view, &tile))
 			continue;
 		tile.q = r->scratch.q + first * cpu->shape.head_dim;
-		tile.panel_stride = kvr_cpu_panel_elements(&cpu->shape);
+		tile.panel_stride = kvr_cpu_tile_panel_elements(&cpu->shape);
 		tile.kv = kv + view.skip * tile.panel_stride;
 		tile.scores = r->scratch.scores;
 		cpu->kernel->tile(&tile);
 	}
 }
 
-/* The panels of a tile of keys as f32, which they may be already. */
-static const float *widen(const struct rectangle *r, const char *from,
-			  size_t count)
+/* `count` elements. */
+static void to_f32(const struct kvr_cpu *cpu, const char *from, size_t count,
+		   float *to)
 {
-	const struct kvr_cpu *cpu = r->cpu;
 	const uint16_t *half = (const uint16_t *)(const void *)from;
 
 	if (cpu->shape.dtype == KVR_F32)
-		return (const float *)(const void *)from;
-	if (cpu->shape.dtype == KVR_BF16)
-		cpu->kernel->widen_bf16(half, r->scratch.kv, count);
+		memcpy(to, from, count * sizeof(*to));
+	else if (cpu->shape.dtype == KVR_BF16)
+		cpu->kernel->widen_bf16(half, to, count);
 	else
-		cpu->kernel->widen_f16(half, r->scratch.kv, count);
+		cpu->kernel->widen_f16(half, to, count);
+}
+
+/* `count` panels of a block, as the kernel wants them. */
+static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
+		  float *to)
+{
+	const struct kvr_compute_shape *s = &cpu->shape;
+	size_t packed = kvr_cpu_panel_elements(s);
+
+	if (!s->values_in_keys) {
+		to_f32(cpu, from, count * packed, to);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		to_f32(cpu, from, packed, to);
+		cpu->kernel->turn(to, to + packed, s->value_dim);
+		from += packed * kvr_dtype_bytes(s->dtype);
+		to += kvr_cpu_tile_panel_elements(s);
+	}
+}
+
+/* The panels of a tile of keys as f32, which they may be already. */
+static const float *widened(const struct rectangle *r, const char *from,
+			    size_t count)
+{
+	if (kvr_cpu_as_packed(r->cpu))
+		return (const float *)(const void *)from;
+	widen(r->cpu, from, count, r->scratch.kv);
 	return r->scratch.kv;
 }
 
@@ -203,8 +231,8 @@ static const float *widen(const struct rectangle *r, const char *from,
 static void step_range(const struct rectangle *r, struct span seen)
 {
 	const struct kvr_cpu *cpu = r->cpu;
-	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
-	size_t bytes = panel * kvr_dtype_bytes(cpu->shape.dtype);
+	size_t bytes = kvr_cpu_panel_elements(&cpu->shape) *
+		       kvr_dtype_bytes(cpu->shape.dtype);
 
 	for (uint64_t key = seen.first / cpu->keys * cpu->keys; key < seen.end;
 	     key += cpu->keys) {
@@ -214,7 +242,7 @@ static void step_range(const struct rectangle *r, struct span seen)
 		size_t count =
 			kvr_cpu_panels(left < cpu->keys ? left : cpu->keys);
 
-		step_keys(r, key, widen(r, from, count * panel));
+		step_keys(r, key, widened(r, from, count));
 	}
 }
 

@@ -115,7 +115,13 @@ struct kvr_plan_desc {
 	uint32_t q_heads, kv_heads; /* kv_heads divides q_heads */
 	uint32_t head_dim;	    /* of q and k; 1 .. KVR_DIM_MAX */
 	uint32_t value_dim;	    /* of v and out, likewise; 0: head_dim */
-	enum kvr_dtype dtype;	    /* of q, k and v */
+	/*
+	 * 1: the values are the first value_dim columns of k, as in latent
+	 * attention. v is then NULL in every call, and blocks carry k alone;
+	 * results are those, to the bit, of a v with a copy.
+	 */
+	uint32_t values_in_keys;
+	enum kvr_dtype dtype; /* of q, k and v */
 	enum kvr_mask mask;
 	const struct kvr_window *window; /* NULL: none; copied */
 	float scale;			 /* 0: 1 / sqrt(head_dim) */
@@ -174,7 +180,7 @@ KVR_API const char *kvr_plan_kernel(const struct kvr_plan *plan);
  * lse (may be NULL) is f32, head h of row t at lse[h * lse_head_stride + t];
  * natural logarithm.
  * k and v are read before the first wait: with k = v = NULL the block packed
- * by kvr_attention_pack is sent.
+ * by kvr_attention_pack is sent. With values_in_keys v is always NULL.
  * With KVR_PROGRESS_CALLER it makes progress between pieces of its work.
  * Errors: INVALID (a shape differs from the plan), STATE, CANCELLED, FORKED,
  * and what the ring failed with; out and lse are then undefined.
