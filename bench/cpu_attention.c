@@ -11,7 +11,7 @@
  * --page-tokens in pages, which lie in memory from the last to the first).
  * Counted are 2 * (head_dim + value_dim) operations for each query and key that
  * see each other. The widest heads are those of latent attention, where all
- * query heads have one of keys.
+ * query heads have one of keys, and v/k are its columns.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -161,7 +161,8 @@ static void attention_open(struct attention *a, const struct options *o)
 	a->range = (struct kvr_range){.length = o->tokens};
 	a->q = random_tensor(o, s->dtype, s->q_heads, s->head_dim);
 	a->k = random_tensor(o, s->dtype, s->kv_heads, s->head_dim);
-	a->v = random_tensor(o, s->dtype, s->kv_heads, s->value_dim);
+	if (!s->values_in_keys)
+		a->v = random_tensor(o, s->dtype, s->kv_heads, s->value_dim);
 	a->out = random_tensor(o, KVR_F32, s->q_heads, s->value_dim);
 	a->lse = memory(o->tokens * o->heads * sizeof(*a->lse));
 	a->block = memory(a->ops->block_bytes(&a->shape, ranges(a)));
@@ -228,9 +229,9 @@ static void run_case(const struct options *o, const struct kernel *kernel,
 		rate[i] = measure_attention(&a);
 		ratio[i] = rate[i] / peak[i];
 	}
-	printf("%-8s %-4s d=%3u/%-3u %-6s", kernel->ops->name,
+	printf("%-8s %-4s d=%3u/%3u%s %-6s", kernel->ops->name,
 	       shape->dtype == KVR_F32 ? "f32" : "bf16", shape->head_dim,
-	       shape->value_dim,
+	       shape->value_dim, shape->values_in_keys ? " v/k" : "    ",
 	       shape->mask == KVR_MASK_FULL ? "full" : "causal");
 	report_print_spread("GFLOP/s", report_spread(rate, o->pairs), 1);
 	report_print_spread("peak", report_spread(peak, o->pairs), 1);
@@ -243,15 +244,19 @@ static void run_case(const struct options *o, const struct kernel *kernel,
 static void run_kernel(const struct options *o, const struct kernel *kernel,
 		       struct kvr_cpu_pool *pool)
 {
-	static const uint32_t dims[][2] = {
-		{64, 64}, {128, 128}, {192, 128}, {576, 512}};
+	static const uint32_t dims[][3] = {{64, 64, 0},
+					   {128, 128, 0},
+					   {192, 128, 0},
+					   {576, 512, 0},
+					   {576, 512, 1}};
 	struct kvr_compute_shape shape = {.q_heads = o->heads};
 
-	for (int i = 0; i < 16; i++) {
+	for (int i = 0; i < 20; i++) {
 		shape.dtype = i & 1 ? KVR_BF16 : KVR_F32;
 		shape.mask = i & 2 ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 		shape.head_dim = dims[i / 4][0];
 		shape.value_dim = dims[i / 4][1];
+		shape.values_in_keys = dims[i / 4][2];
 		shape.kv_heads = shape.head_dim > 256 ? 1 : o->heads;
 		shape.scale = 0.125f;
 		run_case(o, kernel, pool, &shape);

@@ -25,7 +25,8 @@ struct attention_options {
 	struct place_request place;
 	uint16_t port; /* 0: the library's default */
 	double join_seconds;
-	uint32_t threads; /* 0: as many as there are processors for */
+	uint32_t values_in_keys; /* their dimension; 0: there is a v */
+	uint32_t threads;	 /* 0: as many as there are processors for */
 	uint32_t slots;
 	bool causal, verify, json, f32_output, integrity;
 	float scale;   /* 0: the library's default */
@@ -48,6 +49,7 @@ struct attention_input {
 	enum kvr_dtype dtype;
 	uint64_t tokens;
 	uint32_t q_heads, kv_heads, head_dim, value_dim;
+	bool values_in_keys;		       /* there is no v */
 	uint64_t q_offset, k_offset, v_offset; /* in the file */
 	/* Sequence i is the rows cu_seqlens[i] .. cu_seqlens[i + 1] - 1. */
 	uint64_t *cu_seqlens;
@@ -55,8 +57,9 @@ struct attention_input {
 	float *sinks; /* of q_heads; NULL: none */
 };
 
-bool attention_input_open(const char *path, struct attention_input *out,
-			  struct complaint *why);
+/* values_in_keys: as of the options. */
+bool attention_input_open(const char *path, uint32_t values_in_keys,
+			  struct attention_input *out, struct complaint *why);
 void attention_input_close(struct attention_input *input);
 
 struct attention_output {

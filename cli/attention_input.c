@@ -72,7 +72,9 @@ static const struct safetensors_tensor *find(const char *path,
 	const struct safetensors_tensor *t = safetensors_find(file, name);
 
 	if (!t)
-		complain(why, "%s: has no tensor '%s'; it must hold q, k and v",
+		complain(why,
+			 "%s: has no tensor '%s'; it must hold q, k and v, or "
+			 "v be --values-in-keys",
 			 path, name);
 	return t && check_tensor(path, t, why) ? t : NULL;
 }
@@ -185,8 +187,33 @@ static bool take_sinks(const char *path, const struct safetensors *file,
 	return true;
 }
 
-bool attention_input_open(const char *path, struct attention_input *out,
-			  struct complaint *why)
+/* The tensor that the values are columns of: v, or k. */
+static const struct safetensors_tensor *
+find_values(const char *path, const struct safetensors *file,
+	    const struct safetensors_tensor *k, uint32_t dim,
+	    struct complaint *why)
+{
+	if (!dim)
+		return find(path, file, "v", why);
+	if (safetensors_find(file, "v")) {
+		complain(why,
+			 "%s: has a tensor 'v', and --values-in-keys says that "
+			 "it has none; leave one of them out",
+			 path);
+		return NULL;
+	}
+	if (dim > k->shape[2]) {
+		complain(why,
+			 "--values-in-keys: %" PRIu32 " columns are more than "
+			 "the %" PRIu64 " of %s's k; use at most that",
+			 dim, k->shape[2], path);
+		return NULL;
+	}
+	return k;
+}
+
+bool attention_input_open(const char *path, uint32_t values_in_keys,
+			  struct attention_input *out, struct complaint *why)
 {
 	const struct safetensors_tensor *q, *k = NULL, *v = NULL;
 	enum kvr_dtype dtype = KVR_F32;
@@ -201,7 +228,7 @@ bool attention_input_open(const char *path, struct attention_input *out,
 	if (q)
 		k = find(path, &file, "k", why);
 	if (k)
-		v = find(path, &file, "v", why);
+		v = find_values(path, &file, k, values_in_keys, why);
 	if (!v || !check_together(path, q, k, v, why) ||
 	    !dtype_of(q->dtype, &dtype) ||
 	    !take_sinks(path, &file, q, &sinks, why)) {
@@ -221,7 +248,9 @@ bool attention_input_open(const char *path, struct attention_input *out,
 		.q_heads = (uint32_t)q->shape[1],
 		.kv_heads = (uint32_t)k->shape[1],
 		.head_dim = (uint32_t)q->shape[2],
-		.value_dim = (uint32_t)v->shape[2],
+		.value_dim =
+			values_in_keys ? values_in_keys : (uint32_t)v->shape[2],
+		.values_in_keys = values_in_keys > 0,
 		.q_offset = file.data_start + q->begin,
 		.k_offset = file.data_start + k->begin,
 		.v_offset = file.data_start + v->begin,

@@ -22,6 +22,7 @@ enum key {
 	KEY_SCALE,
 	KEY_SOFTCAP,
 	KEY_WINDOW,
+	KEY_VALUES_IN_KEYS,
 	KEY_PARTITION,
 	KEY_THREADS,
 	KEY_SLOTS,
@@ -72,6 +73,8 @@ static const struct argp_option options[] = {
 	 "Let each token see L tokens before it and R behind it, -1 all of them"
 	 " (default -1,-1)",
 	 0},
+	{"values-in-keys", KEY_VALUES_IN_KEYS, "DIM", 0,
+	 "Take the first DIM columns of k for v, which INPUT then lacks", 0},
 	{"partition", KEY_PARTITION, "HOW", 0,
 	 "Give each rank 'contiguous' tokens (default); 'zigzag': of each "
 	 "sequence one piece from the front and one from the back, which "
@@ -296,6 +299,10 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 		return 0;
 	case KEY_WINDOW:
 		o->window = window_of(state, arg);
+		return 0;
+	case KEY_VALUES_IN_KEYS:
+		o->values_in_keys = (uint32_t)usage_number(
+			state, "--values-in-keys", arg, 1, KVR_DIM_MAX);
 		return 0;
 	case KEY_PARTITION:
 		take_partition(state, arg, o);

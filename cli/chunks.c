@@ -136,6 +136,7 @@ static bool append_page(struct prefill *p, size_t page, uint64_t row,
 {
 	struct kvr_range new = common(&p->full[page], chunk);
 	struct rank *r = p->r;
+	bool in_keys = r->job->input->values_in_keys;
 	struct kvr_tensor k, v;
 	uint64_t held;
 
@@ -143,10 +144,12 @@ static bool append_page(struct prefill *p, size_t page, uint64_t row,
 		return true;
 	held = new.start - p->full[page].start;
 	k = slice(&r->k_view, row + held, new.length);
-	v = slice(&r->v_view, row + held, new.length);
+	if (!in_keys)
+		v = slice(&r->v_view, row + held, new.length);
 	return rank_check(r,
-			  kvr_attention_page_append(
-				  &r->job->desc, &p->page[page], held, &k, &v),
+			  kvr_attention_page_append(&r->job->desc,
+						    &p->page[page], held, &k,
+						    in_keys ? NULL : &v),
 			  "packing a page");
 }
 

@@ -64,6 +64,7 @@ static void describe(struct attention_job *job)
 	job->desc.kv_heads = in->kv_heads;
 	job->desc.head_dim = in->head_dim;
 	job->desc.value_dim = in->value_dim;
+	job->desc.values_in_keys = in->values_in_keys;
 	job->desc.dtype = in->dtype;
 	job->desc.mask = o->causal ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	job->desc.scale = o->scale;
@@ -454,7 +455,8 @@ static int run(const struct attention_options *options,
 	if (job.n > 0 && job.threads == 0)
 		job.threads = attention_threads(job.n);
 	if (code == CLI_OK &&
-	    !attention_input_open(options->input_path, &input, &why))
+	    !attention_input_open(options->input_path, options->values_in_keys,
+				  &input, &why))
 		code = CLI_FAILED;
 	else if (code == CLI_OK)
 		job.input = &input;

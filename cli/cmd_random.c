@@ -15,7 +15,7 @@
 
 #define PIECE 65536 /* elements made at a time */
 #define SEQUENCES_MAX (1ull << 24)
-#define CU_SEQLENS_STREAM 3 /* q, k and v are 0, 1 and 2 */
+#define CU_SEQLENS_STREAM 4 /* q, k, v and sinks are 0, 1, 2 and 3 */
 
 enum type { TYPE_F32, TYPE_BF16, TYPE_F16, TYPES };
 
@@ -35,7 +35,14 @@ struct random_options {
 	const char *list; /* --cu-seqlens */
 	uint64_t sequences;
 	uint64_t *cu_seqlens; /* sequences + 1; NULL: none */
-	bool sinks;
+	bool sinks, no_values;
+};
+
+/* Each tensor has its own stream, whichever others there are. */
+struct random_file {
+	struct safetensors_spec specs[5];
+	uint64_t streams[5]; /* CU_SEQLENS_STREAM: as they are */
+	size_t count;
 };
 
 enum key {
@@ -48,6 +55,7 @@ enum key {
 	KEY_SEQUENCES,
 	KEY_CU_SEQLENS,
 	KEY_SINKS,
+	KEY_NO_V,
 	KEY_SEED
 };
 
@@ -67,6 +75,8 @@ static const struct argp_option options[] = {
 	 "Pack sequences that begin at these tokens, such as 0,5,9, of which "
 	 "the last is --tokens",
 	 0},
+	{"no-v", KEY_NO_V, 0, 0,
+	 "Leave v out: 'kvring attention' can take columns of k for it", 0},
 	{"sinks", KEY_SINKS, 0, 0, "Add sinks, one for each head of q", 0},
 	{"seed", KEY_SEED, "S", 0, "Start the generator at S (default 0)", 0},
 	{0}};
@@ -221,6 +231,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_CU_SEQLENS:
 		o->list = arg;
 		return 0;
+	case KEY_NO_V:
+		o->no_values = true;
+		return 0;
 	case KEY_SINKS:
 		o->sinks = true;
 		return 0;
@@ -307,22 +320,19 @@ static bool write_cu_seqlens(const struct random_options *o,
 	return write_all(fd, at, count * sizeof(int32_t), spec->offset);
 }
 
-/* Those made at random. */
-static size_t tensors(const struct random_options *o)
-{
-	return o->sinks ? 4 : 3;
-}
-
 static int write_tensors(const struct random_options *o,
-			 const struct safetensors_spec *specs, int fd)
+			 const struct random_file *file, int fd)
 {
 	int code = 0;
-	uint64_t i;
+	size_t i;
 
-	if (o->cu_seqlens && !write_cu_seqlens(o, specs++, fd))
-		code = -1;
-	for (i = 0; i < tensors(o) && code == 0; i++)
-		code = write_tensor(o, i, &specs[i], fd);
+	for (i = 0; i < file->count && code == 0; i++) {
+		if (file->streams[i] != CU_SEQLENS_STREAM)
+			code = write_tensor(o, file->streams[i],
+					    &file->specs[i], fd);
+		else if (!write_cu_seqlens(o, &file->specs[i], fd))
+			code = -1;
+	}
 	if (code == 0)
 		return CLI_OK;
 	if (code > 0) {
@@ -337,10 +347,9 @@ static int write_tensors(const struct random_options *o,
 
 /* Everything but the head of the file; gives up *output. */
 static int write_file(const struct random_options *o,
-		      const struct safetensors_spec *specs,
-		      struct output *output)
+		      const struct random_file *file, struct output *output)
 {
-	int code = write_tensors(o, specs, output->fd);
+	int code = write_tensors(o, file, output->fd);
 	struct complaint why;
 
 	if (code != CLI_OK) {
@@ -353,17 +362,16 @@ static int write_file(const struct random_options *o,
 	return CLI_FAILED;
 }
 
-static bool open_file(const struct random_options *o,
-		      struct safetensors_spec *specs, struct output *output,
-		      struct complaint *why)
+static bool open_file(const struct random_options *o, struct random_file *file,
+		      struct output *output, struct complaint *why)
 {
 	size_t head_bytes;
 	uint64_t total;
 	bool ok = false;
 	void *head;
 
-	if (!safetensors_head(specs, tensors(o) + (o->cu_seqlens != NULL),
-			      &head, &head_bytes, &total, why))
+	if (!safetensors_head(file->specs, file->count, &head, &head_bytes,
+			      &total, why))
 		return false;
 	if (!output_open(o->path, total, -1, output, why))
 		goto out_free;
@@ -376,6 +384,34 @@ static bool open_file(const struct random_options *o,
 out_free:
 	free(head);
 	return ok;
+}
+
+static void describe(const struct random_options *o, struct random_file *file)
+{
+	const char *type = types[o->type].name;
+	/* The offsets first: all are then aligned, whatever their sizes. */
+	const struct safetensors_spec all[5] = {
+		{CU_SEQLENS,
+		 is_wide(o) ? "I64" : "I32",
+		 1,
+		 {o->sequences + 1},
+		 0},
+		{"q", type, 3, {o->tokens, o->q_heads, o->head_dim}, 0},
+		{"k", type, 3, {o->tokens, o->kv_heads, o->head_dim}, 0},
+		{"v", type, 3, {o->tokens, o->kv_heads, o->value_dim}, 0},
+		{"sinks", type, 1, {o->q_heads}, 0}};
+	const uint64_t streams[5] = {CU_SEQLENS_STREAM, 0, 1, 2, 3};
+	const bool wanted[5] = {o->cu_seqlens != NULL, true, true,
+				!o->no_values, o->sinks};
+	size_t i;
+
+	file->count = 0;
+	for (i = 0; i < 5; i++) {
+		if (!wanted[i])
+			continue;
+		file->specs[file->count] = all[i];
+		file->streams[file->count++] = streams[i];
+	}
 }
 
 int cmd_random(int argc, char **argv)
@@ -393,28 +429,15 @@ int cmd_random(int argc, char **argv)
 		0,
 		0};
 	struct random_options o = {0};
+	struct random_file file;
+	int code = CLI_FAILED;
 	struct output output;
 	struct complaint why;
 
 	argp_parse(&argp, argc, argv, 0, 0, &o);
-
-	const char *type = types[o.type].name;
-	/* The offsets first: all are then aligned, whatever their sizes. */
-	struct safetensors_spec all[5] = {
-		{CU_SEQLENS,
-		 is_wide(&o) ? "I64" : "I32",
-		 1,
-		 {o.sequences + 1},
-		 0},
-		{"q", type, 3, {o.tokens, o.q_heads, o.head_dim}, 0},
-		{"k", type, 3, {o.tokens, o.kv_heads, o.head_dim}, 0},
-		{"v", type, 3, {o.tokens, o.kv_heads, o.value_dim}, 0},
-		{"sinks", type, 1, {o.q_heads}, 0}};
-	struct safetensors_spec *specs = o.cu_seqlens ? all : all + 1;
-	int code = CLI_FAILED;
-
-	if (signals_block(&why) && open_file(&o, specs, &output, &why))
-		code = write_file(&o, specs, &output);
+	describe(&o, &file);
+	if (signals_block(&why) && open_file(&o, &file, &output, &why))
+		code = write_file(&o, &file, &output);
 	else
 		complaint_print(&why);
 	free(o.cu_seqlens);

@@ -24,6 +24,7 @@ enum {
 	SAME_KV_HEADS,
 	SAME_HEAD_DIM,
 	SAME_VALUE_DIM,
+	SAME_VALUES_IN_KEYS,
 	SAME_DTYPE,
 	SAME_CAUSAL,
 	SAME_SCALE,
@@ -46,6 +47,7 @@ static const char *const names[SAME_COUNT] = {
 	[SAME_KV_HEADS] = "the input's heads of k",
 	[SAME_HEAD_DIM] = "the input's head dimension",
 	[SAME_VALUE_DIM] = "the input's dimension of v",
+	[SAME_VALUES_IN_KEYS] = "--values-in-keys",
 	[SAME_DTYPE] = "the input's type",
 	[SAME_CAUSAL] = "--causal",
 	[SAME_SCALE] = "--scale",
@@ -107,6 +109,7 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 	mine->same[SAME_KV_HEADS] = in->kv_heads;
 	mine->same[SAME_HEAD_DIM] = in->head_dim;
 	mine->same[SAME_VALUE_DIM] = in->value_dim;
+	mine->same[SAME_VALUES_IN_KEYS] = in->values_in_keys;
 	mine->same[SAME_DTYPE] = in->dtype;
 	mine->same[SAME_CAUSAL] = o->causal;
 	mine->same[SAME_SCALE] = scale;

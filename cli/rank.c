@@ -111,8 +111,8 @@ static bool load_input(struct rank *r)
 		    &r->q_view) &&
 	       load(r, "k", in->k_offset, in->kv_heads, in->head_dim, &r->k,
 		    &r->k_view) &&
-	       load(r, "v", in->v_offset, in->kv_heads, in->value_dim, &r->v,
-		    &r->v_view);
+	       (in->values_in_keys || load(r, "v", in->v_offset, in->kv_heads,
+					   in->value_dim, &r->v, &r->v_view));
 }
 
 static bool allocate_output(struct rank *r)
@@ -241,9 +241,12 @@ bool rank_add_pass(struct rank *r)
 /* k and v are packed first, so that only one copy of them is in memory. */
 static bool compute(struct rank *r)
 {
+	const struct kvr_tensor *v =
+		r->job->input->values_in_keys ? NULL : &r->v_view;
+
 	if (r->job->options->chunks > 0)
 		return rank_compute_chunks(r);
-	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, &r->v_view),
+	if (!rank_check(r, kvr_attention_pack(r->plan, &r->k_view, v),
 			"packing its block"))
 		return false;
 	rows_close(&r->k);

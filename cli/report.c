@@ -78,12 +78,13 @@ static json_t *input_json(const struct attention_job *job)
 	const struct attention_input *in = job->input;
 
 	return json_pack(
-		"{s:s, s:o, s:o, s:i, s:i, s:i, s:i, s:s, s:b}", "file",
+		"{s:s, s:o, s:o, s:i, s:i, s:i, s:i, s:s, s:b, s:b}", "file",
 		job->options->input_path, "tokens", integer(in->tokens),
 		"sequences", integer(in->sequences), "q_heads",
 		(int)in->q_heads, "kv_heads", (int)in->kv_heads, "head_dim",
 		(int)in->head_dim, "value_dim", (int)in->value_dim, "dtype",
-		dtype_names[in->dtype], "sinks", in->sinks != NULL);
+		dtype_names[in->dtype], "sinks", in->sinks != NULL,
+		"values_in_keys", (int)in->values_in_keys);
 }
 
 static const char *const partition_names[] = {

@@ -132,8 +132,8 @@ static bool reference_rows(const struct verifier *v, uint64_t first,
 	for (i = 0; i < count; i++)
 		rows[i] = row_at(v, first + i);
 	return kvr_attention_oracle(&v->desc, &v->q_view, &v->k_view,
-				    &v->v_view, rows, count, &view, lse,
-				    BATCH) == KVR_OK;
+				    v->desc.values_in_keys ? NULL : &v->v_view,
+				    rows, count, &view, lse, BATCH) == KVR_OK;
 }
 
 static bool compare_batch(const struct verifier *v, uint64_t first,
@@ -272,7 +272,7 @@ static int open_views(struct verifier *v)
 		error = rows_open(fd, in->k_offset,
 				  in->kv_heads * in->head_dim * e, e, &v->whole,
 				  &v->k);
-	if (!error)
+	if (!error && !in->values_in_keys)
 		error = rows_open(fd, in->v_offset,
 				  in->kv_heads * in->value_dim * e, e,
 				  &v->whole, &v->v);

@@ -20,6 +20,10 @@ static enum kvr_status check_kv(const struct kvr_plan *plan,
 			   s->head_dim))
 		return refuse(plan, "k is not [kv tokens, kv_heads, head_dim] "
 				    "of the plan's dtype");
+	if (s->values_in_keys)
+		return v ? refuse(plan, "v is given, and the plan's values are "
+					"in its keys; pass NULL")
+			 : KVR_OK;
 	if (!kvr_tensor_is(v, s->dtype, plan->kv_tokens, s->kv_heads,
 			   s->value_dim))
 		return refuse(plan, "v is not [kv tokens, kv_heads, value_dim] "
@@ -52,7 +56,7 @@ enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 {
 	enum kvr_status status;
 
-	if (!plan || !k || !v)
+	if (!plan || !k)
 		return KVR_ERR_INVALID;
 	if (kvr_context_forked(plan->ring->context))
 		return KVR_ERR_FORKED;
@@ -184,7 +188,7 @@ enum kvr_status kvr_attention_run(struct kvr_plan *plan,
 {
 	enum kvr_status status;
 
-	if (!plan || !q || !out || !k != !v)
+	if (!plan || !q || !out || (v && !k))
 		return KVR_ERR_INVALID;
 	if (kvr_context_forked(plan->ring->context))
 		return KVR_ERR_FORKED;

@@ -33,6 +33,7 @@
 struct kvr_compute_shape {
 	uint32_t q_heads, kv_heads;
 	uint32_t head_dim, value_dim;
+	bool values_in_keys; /* the first value_dim columns; v is NULL */
 	enum kvr_dtype dtype;
 	enum kvr_mask mask;
 	/* Seen are only positions p - left .. p + right: mask is in it. */

@@ -35,8 +35,11 @@ static bool are_rows(const struct kvr_compute_shape *shape,
 {
 	return kvr_tensor_is(k, shape->dtype, k->tokens, shape->kv_heads,
 			     shape->head_dim) &&
-	       kvr_tensor_is(v, shape->dtype, k->tokens, shape->kv_heads,
-			     shape->value_dim);
+	       (shape->values_in_keys
+			? !v
+			: v && kvr_tensor_is(v, shape->dtype, k->tokens,
+					     shape->kv_heads,
+					     shape->value_dim));
 }
 
 enum kvr_status kvr_attention_page_append(const struct kvr_plan_desc *desc,
@@ -50,7 +53,7 @@ enum kvr_status kvr_attention_page_append(const struct kvr_plan_desc *desc,
 	enum kvr_status status;
 	uint64_t tokens;
 
-	if (!page || !k || !v)
+	if (!page || !k)
 		return KVR_ERR_INVALID;
 	status = kvr_plan_find_kernel(desc, &shape, &ops);
 	if (status != KVR_OK)

@@ -40,7 +40,8 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 			"plan: the description is wrong; kv_heads must divide "
 			"q_heads, head_dim and value_dim be 1 to %d, softcap "
 			"not be negative, a window not reach below -1, a sink "
-			"be finite or -inf, paged be 0 or 1",
+			"be finite or -inf, values in keys no wider than these, "
+			"paged be 0 or 1",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
 	}

@@ -87,6 +87,8 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		return KVR_ERR_INVALID;
 	if (!dim_valid(desc->head_dim) || !dim_valid(value_dim))
 		return KVR_ERR_INVALID;
+	if (desc->values_in_keys && value_dim > desc->head_dim)
+		return KVR_ERR_INVALID;
 	if (kvr_dtype_bytes(desc->dtype) == 0 || !numbers_valid(desc) ||
 	    !sinks_valid(desc))
 		return KVR_ERR_INVALID;
@@ -98,6 +100,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		.kv_heads = desc->kv_heads,
 		.head_dim = desc->head_dim,
 		.value_dim = value_dim,
+		.values_in_keys = desc->values_in_keys != 0,
 		.dtype = desc->dtype,
 		.mask = desc->mask,
 		.scale = desc->scale,

@@ -10,7 +10,8 @@
 /*
  * The shape that desc asks for, defaults filled in. Errors: INVALID (heads,
  * dims, dtype, mask or softcap out of range; scale not finite; a sink NaN or
- * +inf). Sinks are borrowed from desc.
+ * +inf; values wider than the keys that they are in). Sinks are borrowed from
+ * desc.
  */
 enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 				    struct kvr_compute_shape *out);

@@ -224,6 +224,10 @@ static float divisor(const struct kvr_cpu_tile *tile, size_t r, double sink,
 	*lse = sink;
 	if (sum == 0)
 		return 0;
+	if (sink == -INFINITY) {
+		*lse = max + log(sum);
+		return tile->sum[r];
+	}
 	total = sum + exp(sink - max);
 	*lse = sink > max ? sink + log1p(sum * exp(max - sink))
 			  : max + log(total);

@@ -267,9 +267,58 @@ static void widen_f16(const uint16_t *from, float *out, size_t count)
 		kvr_store(out + i, kvr_load_f16(from + i));
 }
 
+/* Transposes as often as a deck is dealt into halves to be as it was. */
+KVR_INLINE void transpose(kvr_vf row[KVR_LANES])
+{
+	kvr_vf old[KVR_LANES];
+
+	KVR_UNROLL
+	for (size_t n = 1; n < KVR_LANES; n *= 2) {
+		KVR_UNROLL
+		for (size_t i = 0; i < KVR_LANES; i++)
+			old[i] = row[i];
+		KVR_UNROLL
+		for (size_t i = 0; i < KVR_LANES / 2; i++)
+			kvr_zip(old[i], old[i + KVR_LANES / 2], &row[2 * i],
+				&row[2 * i + 1]);
+	}
+}
+
+/* KVR_LANES columns of as many keys; of the columns, the first `left`. */
+KVR_INLINE void turn_block(const float *keys, float *values, size_t left)
+{
+	kvr_vf row[KVR_LANES];
+
+	KVR_UNROLL
+	for (size_t i = 0; i < KVR_LANES; i++)
+		row[i] = i < left ? kvr_load(keys + i * KVR_CPU_PANEL)
+				  : (kvr_vf){0};
+	transpose(row);
+	KVR_UNROLL
+	for (size_t i = 0; i < KVR_LANES; i++)
+		kvr_store(values + i * KVR_CPU_PANEL, row[i]);
+}
+
+static void turn(const float *keys, float *values, size_t columns)
+{
+	size_t all = kvr_cpu_groups((uint32_t)columns) * KVR_CPU_PANEL;
+
+	for (size_t at = 0; at < all; at += KVR_LANES) {
+		size_t group = at / KVR_CPU_PANEL * KVR_CPU_PANEL;
+		size_t left = at < columns ? columns - at : 0;
+
+		for (size_t key = 0; key < KVR_CPU_PANEL; key += KVR_LANES)
+			turn_block(keys + at * KVR_CPU_PANEL + key,
+				   values + (group + key) * KVR_CPU_PANEL +
+					   at % KVR_CPU_PANEL,
+				   left);
+	}
+}
+
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
 	.widen_bf16 = widen_bf16,
 	.widen_f16 = widen_f16,
+	.turn = turn,
 };

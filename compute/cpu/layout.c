@@ -13,11 +13,18 @@ size_t kvr_cpu_groups(uint32_t value_dim)
 	return (value_dim + KVR_CPU_PANEL - 1) / KVR_CPU_PANEL;
 }
 
-size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape)
+size_t kvr_cpu_tile_panel_elements(const struct kvr_compute_shape *shape)
 {
 	size_t columns = kvr_cpu_groups(shape->value_dim) * KVR_CPU_PANEL;
 
 	return KVR_CPU_PANEL * (shape->head_dim + columns);
+}
+
+size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape)
+{
+	if (shape->values_in_keys)
+		return (size_t)KVR_CPU_PANEL * shape->head_dim;
+	return kvr_cpu_tile_panel_elements(shape);
 }
 
 size_t kvr_cpu_head_panels(struct kvr_ranges kv)
@@ -113,8 +120,9 @@ static void pack_rows(const struct kvr_compute_shape *shape,
 		pack_keys(k, kv_head, token, count, panel + first * 2, 2);
 	else
 		pack_keys(k, kv_head, token, count, panel + first * 4, 4);
-	pack_values(v, kv_head, token, count,
-		    values + first * KVR_CPU_PANEL * size, size);
+	if (!shape->values_in_keys)
+		pack_values(v, kv_head, token, count,
+			    values + first * KVR_CPU_PANEL * size, size);
 }
 
 void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,

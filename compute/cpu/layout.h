@@ -27,6 +27,9 @@
  * always begins a panel, so that a rectangle of the mask does, too; and the
  * block of several ranges is theirs, one after the other: pages of a cache,
  * packed one by one, are gathered as they are.
+ *
+ * Where the values are columns of the keys, a panel is K alone. The kernels
+ * want V all the same: they get it turned out of K, when a panel is widened.
  */
 #ifndef KVR_COMPUTE_LAYOUT_H
 #define KVR_COMPUTE_LAYOUT_H
@@ -40,7 +43,10 @@
 size_t kvr_cpu_panels(uint64_t tokens);
 size_t kvr_cpu_groups(uint32_t value_dim);
 
-/* Elements of one panel; panels of one kv head. */
+/* Elements of one panel, as the kernels want it. */
+size_t kvr_cpu_tile_panel_elements(const struct kvr_compute_shape *shape);
+
+/* Of one in a block; panels of one kv head. */
 size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape);
 size_t kvr_cpu_head_panels(struct kvr_ranges kv);
 
@@ -60,7 +66,10 @@ void kvr_cpu_append(const struct kvr_compute_shape *shape, size_t held,
 		    const struct kvr_tensor *k, const struct kvr_tensor *v,
 		    void *page);
 
-/* One panel of kv_head: the `count` <= 16 rows of k and v from `token`. */
+/*
+ * One panel of kv_head: the `count` <= 16 rows of k and v from `token`; v may
+ * be NULL if the shape's values are in its keys.
+ */
 void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
 			const struct kvr_tensor *k, const struct kvr_tensor *v,
 			size_t kv_head, size_t token, size_t count,

@@ -37,7 +37,7 @@ static float *floats_alloc(size_t count, size_t size)
  */
 static size_t tile_keys(const struct kvr_compute_shape *shape)
 {
-	size_t panel = kvr_cpu_panel_elements(shape) * sizeof(float);
+	size_t panel = kvr_cpu_tile_panel_elements(shape) * sizeof(float);
 	size_t pairs = TILE_BYTES / (2 * panel);
 	const size_t most = KVR_CPU_KEYS / KVR_CPU_PANEL / 2;
 
@@ -53,7 +53,8 @@ static size_t q_floats(const struct kvr_cpu *cpu)
 
 static size_t kv_floats(const struct kvr_cpu *cpu)
 {
-	return cpu->keys / KVR_CPU_PANEL * kvr_cpu_panel_elements(&cpu->shape);
+	return cpu->keys / KVR_CPU_PANEL *
+	       kvr_cpu_tile_panel_elements(&cpu->shape);
 }
 
 struct kvr_cpu_scratch kvr_cpu_scratch_of(const struct kvr_cpu *cpu,

@@ -162,6 +162,19 @@ static enum kvr_status check(struct oracle *o, const struct kvr_plan_desc *desc)
 	return KVR_OK;
 }
 
+/* Values in keys: their first columns. */
+static const struct kvr_tensor *values_of(const struct kvr_plan_desc *desc,
+					  const struct kvr_tensor *k,
+					  const struct kvr_tensor *v,
+					  struct kvr_tensor *columns)
+{
+	if (!desc->values_in_keys || !k || v)
+		return desc->values_in_keys ? NULL : v;
+	*columns = *k;
+	columns->dim = desc->value_dim ? desc->value_dim : desc->head_dim;
+	return columns;
+}
+
 static bool rows_valid(const uint64_t *rows, size_t count, size_t tokens)
 {
 	for (size_t i = 0; rows && i < count; i++)
@@ -178,7 +191,8 @@ enum kvr_status kvr_attention_oracle(const struct kvr_plan_desc *desc,
 				     const struct kvr_tensor *out, float *lse,
 				     size_t lse_head_stride)
 {
-	struct oracle o = {.q = q, .k = k, .v = v};
+	struct oracle o = {.q = q, .k = k};
+	struct kvr_tensor columns;
 	struct row row;
 	enum kvr_status status;
 
@@ -187,6 +201,7 @@ enum kvr_status kvr_attention_oracle(const struct kvr_plan_desc *desc,
 	o.q_ranges = (struct kvr_ranges){desc->q_ranges, desc->q_range_count};
 	o.kv_ranges =
 		(struct kvr_ranges){desc->kv_ranges, desc->kv_range_count};
+	o.v = values_of(desc, k, v, &columns);
 	status = check(&o, desc);
 	if (status != KVR_OK)
 		return status;

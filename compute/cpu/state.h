@@ -31,8 +31,8 @@ struct kvr_cpu_item {
 
 /* One thread's own. */
 struct kvr_cpu_scratch {
-	float *q;      /* [tile][dim][rows] */
-	float *kv;     /* panels of one tile of keys, widened or gathered */
+	float *q;  /* [tile][dim][rows] */
+	float *kv; /* panels of one tile of keys, as the kernel wants them */
 	float *scores; /* see struct kvr_cpu_tile */
 };
 
@@ -64,6 +64,12 @@ struct kvr_cpu {
 	void (*pulse)(void *arg); /* by thread 0, the caller's; or NULL */
 	void *pulse_arg;
 };
+
+/* Are panels in a block as the kernel wants them? */
+static inline bool kvr_cpu_as_packed(const struct kvr_cpu *cpu)
+{
+	return cpu->shape.dtype == KVR_F32 && !cpu->shape.values_in_keys;
+}
 
 static inline size_t kvr_cpu_tiles_of(const struct kvr_cpu *cpu, size_t rows)
 {

@@ -178,16 +178,16 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 		if (!look(r, first, key, &view, &tile))
 			continue;
 		tile.q = r->scratch.q + first * cpu->shape.head_dim;
-		tile.panel_stride = kvr_cpu_panel_elements(&cpu->shape);
+		tile.panel_stride = kvr_cpu_tile_panel_elements(&cpu->shape);
 		tile.kv = kv + view.skip * tile.panel_stride;
 		tile.scores = r->scratch.scores;
 		cpu->kernel->tile(&tile);
 	}
 }
 
-/* `count` panels from one piece to f32 at `to`. */
-static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
-		  float *to)
+/* `count` elements. */
+static void to_f32(const struct kvr_cpu *cpu, const char *from, size_t count,
+		   float *to)
 {
 	const uint16_t *half = (const uint16_t *)(const void *)from;
 
@@ -200,15 +200,35 @@ static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
 		cpu->kernel->widen_f16(half, to, count);
 }
 
+/* `count` panels from one piece, as the kernel wants them. */
+static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
+		  float *to)
+{
+	const struct kvr_compute_shape *s = &cpu->shape;
+	size_t packed = kvr_cpu_panel_elements(s);
+
+	if (!s->values_in_keys) {
+		to_f32(cpu, from, count * packed, to);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		to_f32(cpu, from, packed, to);
+		cpu->kernel->turn(to, to + packed, s->value_dim);
+		from += packed * kvr_dtype_bytes(s->dtype);
+		to += kvr_cpu_tile_panel_elements(s);
+	}
+}
+
 /*
- * Panels panel .. panel + count - 1 of the run, one after the other, as f32:
- * where they are, if they are so already.
+ * Panels panel .. panel + count - 1 of the run, one after the other, as the
+ * kernel wants them: where they are, if they are so already.
  */
 static const float *gather(const struct rectangle *r, size_t panel,
 			   size_t count)
 {
 	const struct kvr_cpu *cpu = r->cpu;
-	size_t elements = kvr_cpu_panel_elements(&cpu->shape);
+	size_t bytes = kvr_cpu_panel_elements(&cpu->shape) *
+		       kvr_dtype_bytes(cpu->shape.dtype);
 	const struct kvr_cpu_piece *piece;
 	size_t at = r->first + panel, end = at + count, some;
 	float *to = r->scratch.kv;
@@ -216,18 +236,16 @@ static const float *gather(const struct rectangle *r, size_t panel,
 	piece = kvr_cpu_runs_piece(&cpu->runs, at);
 	for (; at < end; at += some, piece++) {
 		size_t skip = at - piece->first;
-		const char *from =
-			piece->data + (r->kv_head * piece->panels + skip) *
-					      elements *
-					      kvr_dtype_bytes(cpu->shape.dtype);
+		const char *from = piece->data +
+				   (r->kv_head * piece->panels + skip) * bytes;
 
 		some = piece->panels - skip;
 		if (some > end - at)
 			some = end - at;
-		if (some == count && cpu->shape.dtype == KVR_F32)
+		if (some == count && kvr_cpu_as_packed(cpu))
 			return (const float *)(const void *)from;
 		widen(cpu, from, some, to);
-		to += some * elements;
+		to += some * kvr_cpu_tile_panel_elements(&cpu->shape);
 	}
 	return r->scratch.kv;
 }

@@ -176,7 +176,13 @@ struct kvr_plan_desc {
 	uint32_t q_heads, kv_heads; /* kv_heads divides q_heads */
 	uint32_t head_dim;	    /* of q and k; 1 .. KVR_DIM_MAX */
 	uint32_t value_dim;	    /* of v and out, likewise; 0: head_dim */
-	enum kvr_dtype dtype;	    /* of q, k and v */
+	/*
+	 * 1: the values are the first value_dim columns of k, as in latent
+	 * attention. v is then NULL in every call, and blocks carry k alone;
+	 * results are those, to the bit, of a v with a copy.
+	 */
+	uint32_t values_in_keys;
+	enum kvr_dtype dtype; /* of q, k and v */
 	enum kvr_mask mask;
 	const struct kvr_window *window; /* NULL: none; copied */
 	float scale;			 /* 0: 1 / sqrt(head_dim) */
@@ -245,7 +251,7 @@ KVR_API const char *kvr_plan_kernel(const struct kvr_plan *plan);
  * lse (may be NULL) is f32, head h of row t at lse[h * lse_head_stride + t];
  * natural logarithm.
  * k and v are read before the first wait: with k = v = NULL the block packed
- * by kvr_attention_pack is sent.
+ * by kvr_attention_pack is sent. With values_in_keys v is always NULL.
  * With KVR_PROGRESS_CALLER it makes progress between pieces of its work.
  * Errors: INVALID (a shape differs from the plan), STATE, CANCELLED, FORKED,
  * and what the ring failed with; out and lse are then undefined.
@@ -309,8 +315,9 @@ kvr_attention_page_bytes(const struct kvr_plan_desc *desc, uint64_t tokens,
 
 /*
  * Puts rows of k and v behind the first `held` tokens of a page, which are
- * there already; what was behind these is lost: 0 begins anew. Local, in the
- * calling thread. Not while a run borrows the page. Ranges of desc are ignored.
+ * there already; what was behind these is lost: 0 begins anew. v is NULL where
+ * values are in keys. Local, in the calling thread. Not while a run borrows the
+ * page. Ranges of desc are ignored.
  * Errors: INVALID, UNSUPPORTED (no such kernel), LIMIT (the page is too small),
  * FORKED; the page is then as it was.
  */

@@ -43,6 +43,10 @@ refuses other-v-heads.st "'k' has 4 heads, 'v' 2"
 refuses other-v-tokens.st "'k' has 5 tokens, 'v' 4"
 refuses indivisible.st "q's 4 heads cannot share k's 3"
 refuses fewer-q-heads.st "q's 2 heads cannot share k's 4"
+fails 1 "good.st: has a tensor 'v', and --values-in-keys" \
+	attention good.st -o out.st -n 2 --values-in-keys 4
+fails 1 "--values-in-keys: 9 columns are more than the 8 of no-v.st's k" \
+	attention no-v.st -o out.st -n 2 --values-in-keys 9
 refuses other-sinks.st "'sinks' is not \[4\]"
 refuses sinks-of-rows.st "'sinks' is not \[4\]"
 refuses wrong-sinks.st "'sinks' is I32.*F32, BF16 or F16"

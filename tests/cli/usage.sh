@@ -27,6 +27,8 @@ a="attention in.st -o out.st"
 	fails 2 "--scale: 'nan'" $a -n 2 --scale nan
 	fails 2 "--scale: '0'" $a -n 2 --scale 0
 	fails 2 "--scale: '1e99'" $a -n 2 --scale 1e99
+	fails 2 "--values-in-keys: '0'" $a -n 2 --values-in-keys 0
+	fails 2 "--values-in-keys: '577'" $a -n 2 --values-in-keys 577
 	fails 2 "--softcap: '0'" $a -n 2 --softcap 0
 	fails 2 "--softcap: '-5'" $a -n 2 --softcap -5
 	for window in "" 3 "3," ,3 3,-2 3x,1 1,2,3 99999999999999999999,1 \

@@ -58,7 +58,7 @@ rm sinks.st plain.st capped.st
 for dims in "576 512" "192 128" "576 576" "1 576" "575 1"; do
 	# shellcheck disable=SC2086 # two words
 	set -- $dims
-	works random wide.st --tokens 200 --q-heads 4 --kv-heads 1 \
+	works random wide.st --tokens 50 --q-heads 4 --kv-heads 1 \
 		--head-dim "$1" --value-dim "$2" --dtype bf16
 	verifies wide.st -o out.st -n 3 --causal --partition zigzag
 done
@@ -84,6 +84,29 @@ for rank in report["ranks"]:
     assert rank["timeline"] == [] and rank["steps"] >= 3
     assert rank["pass_seconds"] >= rank["compute_seconds"]
 ' <<<"$printed" || die "of chunks: $printed"
+# Values in keys: 40 of 72 columns travel.
+works random keys.st --tokens 300 --q-heads 4 --kv-heads 1 --head-dim 40 \
+	--no-v --sinks --dtype bf16
+! grep -aq '"v":' keys.st || die "a v in spite of --no-v"
+works random both.st --tokens 300 --q-heads 4 --kv-heads 1 --head-dim 40 \
+	--value-dim 32 --sinks --dtype bf16
+for options in "" "--causal --partition zigzag --window 77,0 --softcap 3"; do
+	# shellcheck disable=SC2086 # several words
+	verifies keys.st -o out.st -n 3 --values-in-keys 32 $options
+done
+received() { # argument...: sets bytes
+	works attention "$@" -o out.st -n 3 --json
+	bytes=$(python3 -c '
+import json, sys
+print(sum(r["bytes_received"] for r in json.load(sys.stdin)["ranks"]))
+' <<<"$printed")
+}
+received both.st
+with=$bytes
+received keys.st --values-in-keys 32
+[ $((with * 40)) -eq $((bytes * 72)) ] ||
+	die "$bytes bytes without values, $with with"
+rm keys.st both.st
 # A window, and no more hops than it needs: shards are of 60 tokens.
 for window in 0,0 5,3 100,-1 -1,7 400,400; do
 	verifies a.st -o out.st -n 3 --window $window

@@ -178,6 +178,7 @@ static void check_options(const struct attention_options *o)
 	require(o->slots > 1 || o->place.n <= 2);
 	require(o->place.n <= LAUNCH_RANKS_MAX);
 	require(o->threads <= 1024 && isfinite(o->scale));
+	require(o->values_in_keys <= KVR_DIM_MAX);
 	require(o->chunk_bytes >= 1 && o->chunk_bytes <= 1 << 30);
 	require(o->timeout_seconds >= 0.1 && o->timeout_seconds <= 3600);
 	require(o->join_seconds >= 0.1 && o->join_seconds <= 3600);

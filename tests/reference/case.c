@@ -27,6 +27,7 @@ struct more {
 };
 
 #define FLAG_SINKS 1
+#define FLAG_VALUES_IN_KEYS 2
 
 _Static_assert(sizeof(struct header) == 64, "as generate.py writes it");
 _Static_assert(sizeof(struct more) == 16, "as generate.py writes it");
@@ -129,6 +130,7 @@ void reference_case_read(const char *directory, const char *file,
 	out->mask = (enum kvr_mask)h.mask;
 	out->scale = h.scale;
 	out->softcap = more.softcap;
+	out->values_in_keys = more.flags & FLAG_VALUES_IN_KEYS;
 	out->window = (struct kvr_window){(int64_t)more.window[0] - 1,
 					  (int64_t)more.window[1] - 1};
 	out->q_start = h.q_start;

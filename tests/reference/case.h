@@ -3,14 +3,17 @@
 #ifndef KVR_TESTS_REFERENCE_CASE_H
 #define KVR_TESTS_REFERENCE_CASE_H
 
+#include <stdbool.h>
+
 #include "kvring/attention.h"
 
 struct reference_case {
 	char name[128]; /* of the file */
 	void *data;	/* owns everything below */
 	enum kvr_mask mask;
-	float scale;   /* 0: the default */
-	float softcap; /* 0: none */
+	float scale;	     /* 0: the default */
+	float softcap;	     /* 0: none */
+	bool values_in_keys; /* and in v all the same */
 	struct kvr_window window;
 	uint64_t q_start, kv_start;
 	struct kvr_tensor q, k, v;

@@ -29,7 +29,7 @@ Container, little endian, each array padded with zeros to a multiple of 8:
     f64   products   max over seen pairs of scale * sum_i |q_i * k_i|
     f32   softcap    these 16 bytes in KVRREF2 alone; 0: none
     u32   left + 1, right + 1    of the window; 0: without end
-    u32   flags      1: sinks follow v
+    u32   flags      1: sinks follow v; 2: v is k's first columns
     q     [q_tokens,  q_heads,  head_dim]   dtype
     k     [kv_tokens, kv_heads, head_dim]   dtype
     v     [kv_tokens, kv_heads, value_dim]  dtype
@@ -51,13 +51,15 @@ MAGIC_MORE = b"KVRREF2\0"
 HEADER = struct.Struct("<8s10IfId")
 MORE = struct.Struct("<f3I")
 FLAG_SINKS = 1
+FLAG_VALUES_IN_KEYS = 2
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 DTYPES = ["f32", "bf16"]  # of the first cases
 MASKS = ["full", "causal"]
 
 
 def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
-         kind="normal", softcap=0.0, window=(-1, -1), sinks=False, packed=()):
+         kind="normal", softcap=0.0, window=(-1, -1), sinks=False, packed=(),
+         values_in_keys=False):
     q_heads, kv_heads = heads
     head_dim, value_dim = dims if isinstance(dims, tuple) else (dims, dims)
     return {"dtype": dtype, "mask": mask, "q_tokens": tokens,
@@ -65,7 +67,8 @@ def case(dtype, mask, tokens, heads, dims, *, kv=None, start=(0, 0), scale=0.0,
             "kv_start": start[1], "q_heads": q_heads, "kv_heads": kv_heads,
             "head_dim": head_dim, "value_dim": value_dim, "scale": scale,
             "kind": kind, "softcap": softcap, "window": window,
-            "sinks": sinks, "packed": tuple(packed)}
+            "sinks": sinks, "packed": tuple(packed),
+            "values_in_keys": values_in_keys}
 
 
 def all_cases():
@@ -154,6 +157,13 @@ def all_cases():
                    window=(9, 0), softcap=2.0)
     yield case("f32", "full", 150, (2, 2), 3, packed=few, window=(4, 7))
     yield case("f32", "causal", 30, (2, 1), 16, packed=range(31))
+    # values in keys
+    for dtype in TYPES:
+        yield case(dtype, "causal", 10, (4, 1), (576, 512),
+                   values_in_keys=True)
+        yield case(dtype, "full", 40, (6, 2), (33, 19), values_in_keys=True,
+                   sinks=True, window=(11, 5))
+        yield case(dtype, "causal", 60, (2, 2), 16, values_in_keys=True)
 
 
 def name_of(c):
@@ -171,6 +181,8 @@ def name_of(c):
         parts.append("w{}_{}".format(*c["window"]))
     if c["softcap"]:
         parts.append(f"cap{c['softcap']:g}")
+    if c["values_in_keys"]:
+        parts.append("ink")
     if c["sinks"]:
         parts.append("sinks")
     if c["kind"] != "normal":
@@ -190,6 +202,8 @@ def draw(c, seed):
     q = normal(c["q_tokens"], c["q_heads"], c["head_dim"])
     k = normal(c["kv_tokens"], c["kv_heads"], c["head_dim"])
     v = normal(c["kv_tokens"], c["kv_heads"], c["value_dim"])
+    if c["values_in_keys"]:
+        v = k[..., :c["value_dim"]]
     if c["kind"] == "peaked":
         q, k = 6 * q, 6 * k
     elif c["kind"] == "uniform":
@@ -284,7 +298,8 @@ def raw(tensor):
 def encode(c, q, k, v, sinks):
     out, lse, products = attend(c, q, k, v, sinks)
     more = (c["softcap"], c["window"][0] + 1, c["window"][1] + 1,
-            FLAG_SINKS * c["sinks"])
+            FLAG_SINKS * c["sinks"]
+            + FLAG_VALUES_IN_KEYS * c["values_in_keys"])
     more = MORE.pack(*more) if any(more) else b""
     header = HEADER.pack(
         MAGIC_MORE if more else MAGIC, list(TYPES).index(c["dtype"]), MASKS.index(c["mask"]),
@@ -310,7 +325,8 @@ def decode(data):
     c = case(list(TYPES)[dtype], MASKS[mask], q_tokens, (q_heads, kv_heads),
              (head_dim, value_dim), kv=kv_tokens, start=(q_start, kv_start),
              scale=scale, softcap=softcap, window=window,
-             sinks=bool(flags & FLAG_SINKS))
+             sinks=bool(flags & FLAG_SINKS),
+             values_in_keys=bool(flags & FLAG_VALUES_IN_KEYS))
     sinks = [(torch.float32, (q_heads,))] if c["sinks"] else []
     tensors = []
     for kind, shape in [

@@ -39,6 +39,7 @@ static void describe(const struct reference_case *c, struct kvr_plan_desc *desc)
 	desc->scale = c->scale;
 	desc->softcap = c->softcap;
 	desc->sinks = c->sinks;
+	desc->values_in_keys = c->values_in_keys;
 }
 
 static void oracle_check(const struct reference_case *c)
@@ -55,8 +56,10 @@ static void oracle_check(const struct reference_case *c)
 	desc.q_range_count = all.count;
 	desc.kv_ranges = keys.range;
 	desc.kv_range_count = keys.count;
-	assert_int_equal(kvr_attention_oracle(&desc, &c->q, &c->k, &c->v, NULL,
-					      0, &r.out, r.lse, c->q.tokens),
+	assert_int_equal(kvr_attention_oracle(&desc, &c->q, &c->k,
+					      c->values_in_keys ? NULL : &c->v,
+					      NULL, 0, &r.out, r.lse,
+					      c->q.tokens),
 			 KVR_OK);
 	result_check(c, &r, &all, oracle_tolerance(c), "oracle");
 	result_free(&r);
@@ -107,7 +110,8 @@ static void *pack_block(const struct setting *s, struct kvr_compute *compute,
 
 	assert_int_equal(bytes % 64, 0);
 	assert_non_null(block);
-	s->ops->pack(compute, shard_ranges(kv), &k, &v, block);
+	s->ops->pack(compute, shard_ranges(kv), &k,
+		     s->c->values_in_keys ? NULL : &v, block);
 	free(k.data);
 	free(v.data);
 	return block;

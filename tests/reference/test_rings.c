@@ -44,6 +44,7 @@ static void describe(const struct setting *s, uint32_t rank,
 	desc->scale = c->scale;
 	desc->softcap = c->softcap;
 	desc->sinks = c->sinks;
+	desc->values_in_keys = c->values_in_keys;
 	desc->window = &c->window;
 	desc->q_ranges = s->q[rank].range;
 	desc->q_range_count = s->q[rank].count;
@@ -66,8 +67,9 @@ static void attend(struct rank *rank)
 	CHECK_STATUS(rank->opened, KVR_OK);
 	describe(s, rank->rank, &desc);
 	CHECK_STATUS(kvr_plan_create(rank->ring, &desc, &plan), KVR_OK);
-	CHECK_STATUS(kvr_attention_run(plan, &q, &k, &v, &r->out, r->lse,
-				       r->out.tokens),
+	CHECK_STATUS(kvr_attention_run(plan, &q, &k,
+				       c->values_in_keys ? NULL : &v, &r->out,
+				       r->lse, r->out.tokens),
 		     KVR_OK);
 	kvr_plan_destroy(plan);
 	free(q.data);

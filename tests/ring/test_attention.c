@@ -51,6 +51,10 @@ static void draw_case(uint64_t *seed, struct whole *whole)
 	desc.mask = pick(seed, 0, 1) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
 	desc.scale = pick(seed, 0, 3) ? 0 : 0.3f;
 	desc.softcap = pick(seed, 0, 3) ? 0 : 0.7f;
+	if (!pick(seed, 0, 3)) {
+		desc.values_in_keys = 1;
+		desc.value_dim = pick(seed, 1, desc.head_dim);
+	}
 	if (!pick(seed, 0, 3))
 		desc.sinks = sinks;
 	if (!pick(seed, 0, 2))

@@ -203,6 +203,7 @@ static void rank_body(struct rank *rank)
 {
 	struct whole *w = rank->arg;
 	struct kvr_plan_desc desc = w->desc;
+	const struct kvr_tensor *v;
 	struct kvr_plan *plan;
 	struct shard shard;
 
@@ -211,10 +212,11 @@ static void rank_body(struct rank *rank)
 	desc.q_ranges = desc.kv_ranges = shard.ranges;
 	desc.q_range_count = desc.kv_range_count = shard.count;
 	desc.threads = w->threads;
+	v = desc.values_in_keys ? NULL : &shard.v;
 	CHECK_STATUS(kvr_plan_create(rank->ring, &desc, &plan), KVR_OK);
 	for (uint32_t i = 0; i < (w->repeats ? w->repeats : 1); i++)
-		CHECK_STATUS(kvr_attention_run(plan, &shard.q, &shard.k,
-					       &shard.v, &shard.out, shard.lse,
+		CHECK_STATUS(kvr_attention_run(plan, &shard.q, &shard.k, v,
+					       &shard.out, shard.lse,
 					       shard.tokens),
 			     KVR_OK);
 	shard_collect(w, &shard);
@@ -278,9 +280,10 @@ void whole_oracle(const struct whole *whole, float *out, float *lse)
 	v = kvr_tensor_dense(whole->v, desc.dtype, n, desc.kv_heads,
 			     desc.value_dim);
 	o = kvr_tensor_dense(out, KVR_F32, n, desc.q_heads, desc.value_dim);
-	CHECK_STATUS(
-		kvr_attention_oracle(&desc, &q, &k, &v, NULL, n, &o, lse, n),
-		KVR_OK);
+	CHECK_STATUS(kvr_attention_oracle(&desc, &q, &k,
+					  desc.values_in_keys ? NULL : &v, NULL,
+					  n, &o, lse, n),
+		     KVR_OK);
 	free(all);
 }
 

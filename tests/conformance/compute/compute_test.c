@@ -513,6 +513,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_large_scores_match_oracle),
 		cmocka_unit_test(kernel_softcap_matches_oracle),
 		cmocka_unit_test(kernel_wide_heads_match_oracle),
+		cmocka_unit_test(kernel_values_in_keys_same_bits_as_copied),
 		cmocka_unit_test(kernel_sinks_match_oracle),
 		cmocka_unit_test(kernel_sink_alone_is_the_lse),
 		cmocka_unit_test(kernel_sink_counts_once),

@@ -18,6 +18,7 @@ void check(const struct problem *p, const struct manner *m);
 /* Of feature_test.c. */
 void kernel_softcap_matches_oracle(void **state);
 void kernel_wide_heads_match_oracle(void **state);
+void kernel_values_in_keys_same_bits_as_copied(void **state);
 void kernel_sinks_match_oracle(void **state);
 void kernel_sink_alone_is_the_lse(void **state);
 void kernel_sink_counts_once(void **state);

@@ -68,6 +68,49 @@ void kernel_wide_heads_match_oracle(void **state)
 		}
 }
 
+/* v = k[..., :value_dim], which p has then. */
+static void copy_values(struct problem *p)
+{
+	p->desc.values_in_keys = 0;
+	p->v = p->k;
+	p->v.dim = p->desc.value_dim;
+}
+
+/* Groups of columns that are full, or begun; all of the keys, or some. */
+void kernel_values_in_keys_same_bits_as_copied(void **state)
+{
+	static const uint32_t dims[][2] = {{1, 1},     {16, 16},  {17, 16},
+					   {33, 17},   {40, 31},  {80, 3},
+					   {128, 128}, {576, 512}};
+	struct manner m = plainly();
+
+	(void)state;
+	for (size_t i = 0; i < 24; i++) {
+		struct answer alias, copy;
+		struct problem p;
+
+		problem_square(&p, 21, 290, dims[i / 3][0], KVR_MASK_CAUSAL);
+		p.desc.q_heads = 6;
+		p.desc.kv_heads = 2;
+		p.desc.value_dim = dims[i / 3][1];
+		p.desc.values_in_keys = 1;
+		p.desc.dtype = (enum kvr_dtype)(i % 3);
+		p.q_range[0].start = 270;
+		p.strided = i % 2;
+		m.steps = 1 + (uint32_t)i % 4;
+		problem_fill(&p, 21 + i);
+		alias = answer_of_kernel(&p, &m);
+		check(&p, &m);
+		copy_values(&p);
+		copy = answer_of_kernel(&p, &m);
+		assert_true(answer_same_bits(&alias, &copy));
+		p.v.data = NULL;
+		answer_free(&alias);
+		answer_free(&copy);
+		problem_free(&p);
+	}
+}
+
 /* One of each size; from 1 to 4 blocks, with rows that see no key. */
 void kernel_sinks_match_oracle(void **state)
 {

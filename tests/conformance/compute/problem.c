@@ -123,6 +123,8 @@ void problem_fill(struct problem *p, uint64_t seed)
 	p->kv_tokens = tokens_of(p->kv_range, p->desc.kv_range_count);
 	p->q = make(p, p->q_tokens, p->desc.q_heads, p->desc.head_dim, &seed);
 	p->k = make(p, p->kv_tokens, p->desc.kv_heads, p->desc.head_dim, &seed);
+	if (p->desc.values_in_keys)
+		return;
 	p->v = make(p, p->kv_tokens, p->desc.kv_heads, value_dim(p), &seed);
 }
 
@@ -171,6 +173,11 @@ void problem_random(struct problem *p, uint64_t seed)
 		p->desc.value_dim = (uint32_t)random_choice(&state, dims, 10);
 	if (random_below(&state, 16) == 0)
 		p->desc.head_dim = 257 + (uint32_t)random_below(&state, 320);
+	if (random_below(&state, 4) == 0) {
+		p->desc.values_in_keys = 1;
+		p->desc.value_dim =
+			1 + (uint32_t)random_below(&state, p->desc.head_dim);
+	}
 	p->desc.dtype = (enum kvr_dtype)random_below(&state, 3);
 	p->desc.mask =
 		random_below(&state, 3) ? KVR_MASK_CAUSAL : KVR_MASK_FULL;
@@ -253,9 +260,11 @@ struct answer answer_of_oracle(const struct problem *p)
 {
 	struct answer a = answer_make(p, KVR_F32);
 
-	assert_int_equal(kvr_attention_oracle(&p->desc, &p->q, &p->k, &p->v,
-					      NULL, 0, &a.out, a.lse, a.tokens),
-			 KVR_OK);
+	assert_int_equal(
+		kvr_attention_oracle(&p->desc, &p->q, &p->k,
+				     p->desc.values_in_keys ? NULL : &p->v,
+				     NULL, 0, &a.out, a.lse, a.tokens),
+		KVR_OK);
 	return a;
 }
 
@@ -298,14 +307,19 @@ static void step(const struct problem *p, const struct kvr_compute_shape *shape,
 	struct kvr_range range[PROBLEM_RANGES_MAX];
 	struct kvr_ranges kv = {range, slice(p, first, last, range)};
 	struct kvr_tensor k = view(&p->k, first, last - first);
-	struct kvr_tensor v = view(&p->v, first, last - first);
+	struct kvr_tensor v;
 	size_t bytes = compute->ops->block_bytes(shape, kv);
 	void *block = memory(bytes);
 
 	assert_int_equal(bytes % 64, 0);
 	assert_int_equal(bytes == 0, first == last);
 	memset(block, 0xff, bytes);
-	compute->ops->pack(compute, kv, &k, &v, block);
+	if (shape->values_in_keys) {
+		compute->ops->pack(compute, kv, &k, NULL, block);
+	} else {
+		v = view(&p->v, first, last - first);
+		compute->ops->pack(compute, kv, &k, &v, block);
+	}
 	compute->ops->step(compute, kv, block);
 	free(block);
 }

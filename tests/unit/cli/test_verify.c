@@ -59,7 +59,7 @@ static void make_input(struct fixture *f)
 	fwrite(f->v, sizeof(f->v), 1, file);
 	assert_int_equal(fclose(file), 0);
 	free(head);
-	assert_true(attention_input_open(input_path, &f->input, &why));
+	assert_true(attention_input_open(input_path, 0, &f->input, &why));
 }
 
 static void describe(struct fixture *f)

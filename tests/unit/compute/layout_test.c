@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "compute/cpu/cpu.h"
-#include "compute/cpu/layout.h"
+#include "compute/cpu/kernel.h"
 
 /* Every element of k and v names its place. */
 static float name_of(size_t is_value, size_t token, size_t head, size_t i)
@@ -159,6 +159,55 @@ static void layout_many_panels_packed_once(void **state)
 	free(block);
 }
 
+/* Values that are columns of the keys are not in it. */
+static void layout_values_in_keys_is_keys_alone(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 1,
+						.kv_heads = 1,
+						.head_dim = 3,
+						.value_dim = 2,
+						.values_in_keys = true,
+						.scale = 1};
+	const struct kvr_range range = {0, 0, 18};
+	struct kvr_tensor k = named(0, 18, 1, 3);
+	float panel[16 * 3];
+
+	(void)state;
+	assert_int_equal(
+		kvr_cpu_block_bytes(&shape, (struct kvr_ranges){&range, 1}),
+		2 * sizeof(panel));
+	memset(panel, 0xff, sizeof(panel));
+	kvr_cpu_pack_panel(&shape, &k, NULL, 0, 16, 2, panel);
+	for (size_t i = 0; i < 3; i++)
+		for (size_t key = 0; key < 16; key++)
+			assert_true(panel[i * 16 + key] ==
+				    (key < 2 ? name_of(0, 16 + key, 0, i) : 0));
+	free(k.data);
+}
+
+/* What a kernel turns out of K is the V of a copy, zeros included. */
+static void layout_turned_keys_are_packed_values(void **state)
+{
+	static const uint32_t columns[] = {1, 15, 16, 17, 33};
+	struct kvr_compute_shape shape = {
+		.q_heads = 1, .kv_heads = 1, .head_dim = 33, .scale = 1};
+	struct kvr_tensor k = named(0, 16, 1, 33), v = k;
+	float panel[16 * (33 + 48)], values[16 * 48];
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		shape.value_dim = columns[i];
+		v.dim = columns[i];
+		kvr_cpu_pack_panel(&shape, &k, &v, 0, 0, 16, panel);
+		memset(values, 0xff, sizeof(values));
+		kvr_cpu_kernel_portable.turn(panel, values, columns[i]);
+		assert_memory_equal(values, panel + 16 * 33,
+				    kvr_cpu_groups(columns[i]) * 16 * 16 *
+					    sizeof(float));
+	}
+	free(k.data);
+}
+
 static void layout_bf16_keeps_bits(void **state)
 {
 	const struct kvr_compute_shape shape = {.q_heads = 1,
@@ -259,6 +308,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layout_ranges_begin_panels),
 		cmocka_unit_test(layout_many_panels_packed_once),
+		cmocka_unit_test(layout_values_in_keys_is_keys_alone),
+		cmocka_unit_test(layout_turned_keys_are_packed_values),
 		cmocka_unit_test(layout_bf16_keeps_bits),
 		cmocka_unit_test(
 			layout_block_is_its_ranges_one_after_the_other),

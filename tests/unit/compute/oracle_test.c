@@ -230,6 +230,30 @@ static void oracle_sink_joins_the_sum_alone(void **state)
 	assert_true(p.out[0] == 0 && p.lse[0] == huge);
 }
 
+/* v is then none, and not looked at; k = ((1, 1), (0, 1)). */
+static void oracle_values_in_keys_are_their_columns(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_init(&p);
+	p.desc.values_in_keys = 1;
+	assert_int_equal(pair_run(&p), KVR_ERR_INVALID);
+	assert_int_equal(kvr_attention_oracle(&p.desc, &p.tq, &p.tk, NULL, NULL,
+					      2, &p.tout, p.lse, 2),
+			 KVR_OK);
+	ASSERT_NEAR(p.out[0], 0.73105858);
+	ASSERT_NEAR(p.out[1], 1.0);
+	ASSERT_NEAR(p.out[2], 0.5);
+	p.desc.value_dim = 1;
+	p.tout = kvr_tensor_dense(p.out, KVR_F32, 2, 1, 1);
+	assert_int_equal(kvr_attention_oracle(&p.desc, &p.tq, &p.tk, NULL, NULL,
+					      2, &p.tout, p.lse, 2),
+			 KVR_OK);
+	ASSERT_NEAR(p.out[0], 0.73105858);
+	ASSERT_NEAR(p.out[1], 0.5);
+}
+
 /* A key each: itself; and the last under a causal mask that has none left. */
 static void oracle_window_of_itself_copies_values(void **state)
 {
@@ -312,6 +336,7 @@ int main(void)
 		cmocka_unit_test(oracle_grouped_bf16_default_scale),
 		cmocka_unit_test(oracle_softcap_bends_scores),
 		cmocka_unit_test(oracle_sink_joins_the_sum_alone),
+		cmocka_unit_test(oracle_values_in_keys_are_their_columns),
 		cmocka_unit_test(oracle_window_of_itself_copies_values),
 		cmocka_unit_test(oracle_large_scores_finite),
 		cmocka_unit_test(oracle_bad_arguments_invalid),

@@ -218,6 +218,8 @@ static void shape_out_of_range_refused(void **state)
 	desc = good, desc.dtype = (enum kvr_dtype)7, assert_refused(&desc);
 	desc = good, desc.mask = (enum kvr_mask)2, assert_refused(&desc);
 	desc = good, desc.scale = NAN, assert_refused(&desc);
+	desc = good, desc.values_in_keys = 1;
+	desc.value_dim = desc.head_dim + 1, assert_refused(&desc);
 	desc = good, desc.scale = INFINITY, assert_refused(&desc);
 }
 

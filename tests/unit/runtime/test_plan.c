@@ -11,111 +11,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/support/ranks.h"
-
-/* Each rank: 6 tokens of 2 heads and dims 4 and 3; the sequence n times so. */
-#define TOKENS 6
-#define HEADS 2
-#define DIM 4
-#define VALUE 3
-#define RANKS 3
-
-struct problem {
-	struct kvr_range range;
-	struct kvr_plan_desc desc;
-	float q[TOKENS * HEADS * DIM], k[TOKENS * DIM], v[TOKENS * VALUE];
-	float out[TOKENS * HEADS * VALUE], lse[HEADS * TOKENS];
-	struct kvr_tensor tq, tk, tv, tout;
-};
-
-/* Some number between -1 and 1 for each element of the whole. */
-static float element(uint32_t which, size_t i)
-{
-	return (float)sin(1.7 * (double)(i + 1) + 0.9 * which);
-}
-
-static void fill(float *data, size_t count, uint32_t which, uint32_t rank)
-{
-	for (size_t i = 0; i < count; i++)
-		data[i] = element(which, rank * count + i);
-}
-
-static void problem_init(struct problem *p, uint32_t rank)
-{
-	memset(p, 0, sizeof(*p));
-	p->range = (struct kvr_range){.start = (uint64_t)rank * TOKENS,
-				      .length = TOKENS};
-	kvr_plan_desc_init(&p->desc);
-	p->desc.q_heads = HEADS;
-	p->desc.kv_heads = 1;
-	p->desc.head_dim = DIM;
-	p->desc.value_dim = VALUE;
-	p->desc.mask = KVR_MASK_CAUSAL;
-	p->desc.q_ranges = p->desc.kv_ranges = &p->range;
-	p->desc.q_range_count = p->desc.kv_range_count = 1;
-	fill(p->q, TOKENS * HEADS * DIM, 0, rank);
-	fill(p->k, TOKENS * DIM, 1, rank);
-	fill(p->v, TOKENS * VALUE, 2, rank);
-	p->tq = kvr_tensor_dense(p->q, KVR_F32, TOKENS, HEADS, DIM);
-	p->tk = kvr_tensor_dense(p->k, KVR_F32, TOKENS, 1, DIM);
-	p->tv = kvr_tensor_dense(p->v, KVR_F32, TOKENS, 1, VALUE);
-	p->tout = kvr_tensor_dense(p->out, KVR_F32, TOKENS, HEADS, VALUE);
-}
-
-static enum kvr_status run(struct problem *p, struct kvr_plan *plan)
-{
-	return kvr_attention_run(plan, &p->tq, &p->tk, &p->tv, &p->tout, p->lse,
-				 TOKENS);
-}
-
-/* What the rank's rows must be, from all ranks' keys. */
-static void check_output(const struct problem *p, uint32_t rank, uint32_t n)
-{
-	float k[RANKS * TOKENS * DIM], v[RANKS * TOKENS * VALUE];
-	float out[TOKENS * HEADS * VALUE], lse[HEADS * TOKENS];
-	const struct kvr_range all = {.length = (uint64_t)n * TOKENS};
-	struct kvr_plan_desc desc = p->desc;
-	struct kvr_tensor tk, tv, tout;
-
-	for (uint32_t i = 0; i < n; i++) {
-		fill(k + (size_t)i * TOKENS * DIM, TOKENS * DIM, 1, i);
-		fill(v + (size_t)i * TOKENS * VALUE, TOKENS * VALUE, 2, i);
-	}
-	tk = kvr_tensor_dense(k, KVR_F32, n * TOKENS, 1, DIM);
-	tv = kvr_tensor_dense(v, KVR_F32, n * TOKENS, 1, VALUE);
-	tout = kvr_tensor_dense(out, KVR_F32, TOKENS, HEADS, VALUE);
-	desc.kv_ranges = &all;
-	CHECK(p->range.start == (uint64_t)rank * TOKENS);
-	CHECK_STATUS(kvr_attention_oracle(&desc, &p->tq, &tk, &tv, NULL, 0,
-					  &tout, lse, TOKENS),
-		     KVR_OK);
-	for (size_t i = 0; i < TOKENS * HEADS * VALUE; i++)
-		CHECK(fabsf(p->out[i] - out[i]) < 1e-5f);
-	for (size_t i = 0; i < HEADS * TOKENS; i++)
-		CHECK(fabsf(p->lse[i] - lse[i]) < 1e-5f);
-}
-
-static void over(uint32_t n, void (*body)(struct rank *), size_t slot_bytes)
-{
-	struct ranks ranks;
-
-	ranks_init(&ranks, n);
-	ranks.body = body;
-	if (slot_bytes)
-		ranks.options.lane[0].slot_bytes = slot_bytes;
-	ranks_run(&ranks);
-}
+#include "plan_problem.h"
 
 /* ------------------------------------------------------------- refused */
-
-static void refuse_plan(struct rank *rank, const struct kvr_plan_desc *desc,
-			enum kvr_status expected)
-{
-	struct kvr_plan *plan = NULL;
-
-	CHECK_STATUS(kvr_plan_create(rank->ring, desc, &plan), expected);
-	CHECK(!plan);
-}
 
 static void wrong_plans(struct rank *rank)
 {
@@ -149,6 +47,7 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.window = &left, KVR_ERR_INVALID);
 	REFUSED(d.window = &right, KVR_ERR_INVALID);
 	REFUSED(d.sinks = nan, KVR_ERR_INVALID);
+	REFUSED(d.values_in_keys = 1; d.value_dim = DIM + 1, KVR_ERR_INVALID);
 	REFUSED(d.sinks = infinite, KVR_ERR_INVALID);
 	REFUSED(d.softcap = NAN, KVR_ERR_INVALID);
 	REFUSED(d.softcap = INFINITY, KVR_ERR_INVALID);
@@ -303,21 +202,6 @@ static void other_softcap(struct rank *rank)
 	CHECK(strstr(rank->log, "softcap (bits) is "));
 }
 
-/* Rank 1 has its own idea of one head's sink, or of there being any. */
-static void other_sinks(struct rank *rank)
-{
-	const float sinks[HEADS] = {0.5f, rank->rank == 1 ? -1 : -2};
-	struct problem p;
-
-	CHECK_STATUS(rank->opened, KVR_OK);
-	problem_init(&p, rank->rank);
-	p.desc.sinks = sinks;
-	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
-	CHECK(strstr(rank->log, "sinks (digest; 0: none) is "));
-	p.desc.sinks = rank->rank == 1 ? NULL : sinks;
-	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
-}
-
 /* Rank 1 has its own idea of the scale. */
 static void other_scale(struct rank *rank)
 {
@@ -342,7 +226,6 @@ static void plan_differs_between_ranks_mismatch(void **state)
 	(void)state;
 	over(2, other_window, 0);
 	over(2, other_softcap, 0);
-	over(2, other_sinks, 0);
 	over(2, other_scale, 0);
 	over(RANKS, other_scale, 0);
 }
@@ -428,35 +311,6 @@ static void run_wrong_arguments_refused_ring_whole(void **state)
 }
 
 /* --------------------------------------------------------------- works */
-
-/* Of the plan, whatever becomes of the caller's; once a run, not a block. */
-static void sinks_copied(struct rank *rank)
-{
-	const float kept[HEADS] = {0.25f, -0.5f};
-	float sinks[HEADS];
-	struct kvr_plan *plan;
-	struct problem p;
-
-	CHECK_STATUS(rank->opened, KVR_OK);
-	problem_init(&p, rank->rank);
-	memcpy(sinks, kept, sizeof(kept));
-	p.desc.sinks = sinks;
-	CHECK_STATUS(kvr_plan_create(rank->ring, &p.desc, &plan), KVR_OK);
-	memset(sinks, 0xff, sizeof(sinks));
-	p.desc.sinks = kept;
-	for (int i = 0; i < 2; i++) {
-		CHECK_STATUS(run(&p, plan), KVR_OK);
-		check_output(&p, rank->rank, rank->n);
-	}
-	kvr_plan_destroy(plan);
-}
-
-static void plan_sinks_copied_and_counted_once(void **state)
-{
-	(void)state;
-	over(1, sinks_copied, 0);
-	over(RANKS, sinks_copied, 0);
-}
 
 static void pack_and_run_twice(struct rank *rank)
 {
@@ -586,7 +440,6 @@ int main(void)
 		cmocka_unit_test(plan_block_exceeds_slots_limit),
 		cmocka_unit_test(block_bytes_wrong_arguments_refused),
 		cmocka_unit_test(plan_differs_between_ranks_mismatch),
-		cmocka_unit_test(plan_sinks_copied_and_counted_once),
 		cmocka_unit_test(plan_blocks_travel_no_further_than_seen),
 		cmocka_unit_test(run_wrong_arguments_refused_ring_whole),
 		cmocka_unit_test(pack_then_run_twice_same_bits),
