@@ -68,6 +68,7 @@ static void describe(struct attention_job *job)
 	job->desc.scale = o->scale;
 	job->desc.softcap = o->softcap;
 	job->desc.window = &o->window;
+	job->desc.kv_wire = o->kv_wire;
 	job->desc.threads = job->threads;
 }
 

@@ -35,6 +35,7 @@ struct kvr_compute_shape {
 	uint64_t left, right; /* UINT64_MAX: all */
 	float scale;	      /* resolved: never 0 by default rule */
 	float softcap;	      /* 0: none */
+	enum kvr_kv_wire kv_wire;
 };
 
 struct kvr_ranges {

@@ -34,13 +34,17 @@ enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 	status = kvr_registry_find_compute(desc->kernel, &ops);
 	if (status != KVR_OK)
 		return status;
-	/* Each further range costs at most the padding of one token. */
+	/*
+	 * Each further range costs at most the padding of one token, and where
+	 * panels do not fill whole lines of 64 bytes, one line.
+	 */
 	bytes = tokens ? ops->block_bytes(&shape, (struct kvr_ranges){&all, 1})
 		       : 0;
 	if (ranges > 1 &&
 	    (__builtin_mul_overflow(
 		     ranges - 1,
-		     ops->block_bytes(&shape, (struct kvr_ranges){&one, 1}),
+		     ops->block_bytes(&shape, (struct kvr_ranges){&one, 1}) +
+			     (shape.kv_wire == KVR_KV_E4M3 ? 64 : 0),
 		     &more) ||
 	     __builtin_add_overflow(bytes, more, &bytes)))
 		return KVR_ERR_LIMIT;

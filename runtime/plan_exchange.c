@@ -18,6 +18,7 @@ enum {
 	TERM_WINDOW_RIGHT,
 	TERM_SCALE,
 	TERM_SOFTCAP,
+	TERM_KV_WIRE,
 	TERM_LAYOUT,
 	TERM_COUNT
 };
@@ -33,6 +34,7 @@ static const char *const term_names[TERM_COUNT] = {
 	[TERM_WINDOW_RIGHT] = "window's right",
 	[TERM_SCALE] = "scale (bits)",
 	[TERM_SOFTCAP] = "softcap (bits)",
+	[TERM_KV_WIRE] = "kv_wire",
 	[TERM_LAYOUT] = "kernel layout",
 };
 
@@ -65,6 +67,7 @@ static void write_terms(const struct kvr_plan *plan, struct terms *out)
 				[TERM_WINDOW_RIGHT] = s->right,
 				[TERM_SCALE] = bits_of(s->scale),
 				[TERM_SOFTCAP] = bits_of(s->softcap),
+				[TERM_KV_WIRE] = s->kv_wire,
 				[TERM_LAYOUT] = plan->ops->layout_id,
 			},
 	};

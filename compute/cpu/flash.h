@@ -267,9 +267,17 @@ static void widen_f16(const uint16_t *from, float *out, size_t count)
 		kvr_store(out + i, kvr_load_f16(from + i));
 }
 
+static void widen_e4m3(const uint8_t *from, float scale, float *out,
+		       size_t count)
+{
+	for (size_t i = 0; i < count; i += KVR_LANES)
+		kvr_store(out + i, kvr_load_e4m3(from + i) * scale);
+}
+
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
 	.widen_bf16 = widen_bf16,
 	.widen_f16 = widen_f16,
+	.widen_e4m3 = widen_e4m3,
 };

@@ -35,7 +35,7 @@ static size_t q_floats(const struct kvr_cpu *cpu)
 
 static size_t kv_floats(const struct kvr_cpu *cpu)
 {
-	if (cpu->shape.dtype == KVR_F32)
+	if (kvr_cpu_element_bytes(&cpu->shape) == sizeof(float))
 		return 0;
 	return KVR_CPU_KEYS / KVR_CPU_PANEL *
 	       kvr_cpu_panel_elements(&cpu->shape);

@@ -15,6 +15,7 @@ struct rectangle {
 	size_t kv_head;
 	const struct kvr_range *range; /* of keys */
 	const char *panels;	       /* of range */
+	struct kvr_cpu_scales scales;  /* likewise, with e4m3 */
 };
 
 static uint64_t position_of(const struct kvr_cpu *cpu,
@@ -183,6 +184,24 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 	}
 }
 
+/* Panels of codes: keys by one scale, values by the other. */
+static const float *widen_codes(const struct rectangle *r, const char *from,
+				size_t count)
+{
+	const struct kvr_cpu *cpu = r->cpu;
+	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
+	size_t keys = cpu->shape.head_dim * (size_t)KVR_CPU_PANEL;
+	const uint8_t *codes = (const uint8_t *)from;
+	float *to = r->scratch.kv;
+
+	for (size_t at = 0; at < count; at += panel) {
+		cpu->kernel->widen_e4m3(codes + at, r->scales.k, to + at, keys);
+		cpu->kernel->widen_e4m3(codes + at + keys, r->scales.v,
+					to + at + keys, panel - keys);
+	}
+	return to;
+}
+
 /* The panels of a tile of keys as f32, which they may be already. */
 static const float *widen(const struct rectangle *r, const char *from,
 			  size_t count)
@@ -190,6 +209,8 @@ static const float *widen(const struct rectangle *r, const char *from,
 	const struct kvr_cpu *cpu = r->cpu;
 	const uint16_t *half = (const uint16_t *)(const void *)from;
 
+	if (cpu->shape.kv_wire == KVR_KV_E4M3)
+		return widen_codes(r, from, count);
 	if (cpu->shape.dtype == KVR_F32)
 		return (const float *)(const void *)from;
 	if (cpu->shape.dtype == KVR_BF16)
@@ -204,7 +225,7 @@ static void step_range(const struct rectangle *r, struct span seen)
 {
 	const struct kvr_cpu *cpu = r->cpu;
 	size_t panel = kvr_cpu_panel_elements(&cpu->shape);
-	size_t bytes = panel * kvr_dtype_bytes(cpu->shape.dtype);
+	size_t bytes = panel * kvr_cpu_element_bytes(&cpu->shape);
 
 	for (uint64_t key = seen.first / KVR_CPU_KEYS * KVR_CPU_KEYS;
 	     key < seen.end; key += KVR_CPU_KEYS) {
@@ -223,7 +244,7 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 		       struct kvr_ranges kv, const void *block)
 {
 	size_t panel = kvr_cpu_panel_elements(&cpu->shape) *
-		       kvr_dtype_bytes(cpu->shape.dtype);
+		       kvr_cpu_element_bytes(&cpu->shape);
 	struct rectangle r = {
 		.cpu = cpu,
 		.item = item,
@@ -243,8 +264,12 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 			pack_q(cpu, item, kv_head, r.scratch.q);
 			packed = true;
 		}
-		if (seen.first < seen.end)
+		if (seen.first < seen.end) {
+			if (cpu->shape.kv_wire == KVR_KV_E4M3)
+				r.scales = kvr_cpu_get_scales(
+					&cpu->shape, tokens, kv_head, at);
 			step_range(&r, seen);
+		}
 		at += kvr_cpu_range_bytes(&cpu->shape, tokens);
 	}
 }

@@ -26,6 +26,19 @@ extern "C" {
 
 enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1, KVR_F16 = 2 };
 
+/* What K and V travel as, and are computed on, on every rank alike. */
+enum kvr_kv_wire {
+	KVR_KV_PLAIN = 0, /* their own type: exact */
+	/*
+	 * float8 e4m3 with two f32 scales, of K and of V, for each range and
+	 * head: the largest |value| / 448. Divided by it and rounded to nearest
+	 * even, which is within 2^-4 of each value or 2^-18 of the largest; NaN
+	 * and infinities become NaN. Local keys too: all ranks see the same,
+	 * but how the sequence is cut into ranges matters.
+	 */
+	KVR_KV_E4M3 = 1
+};
+
 /* Bytes of one element; 0 for an unknown type. */
 KVR_API size_t kvr_dtype_bytes(enum kvr_dtype dtype);
 
@@ -112,6 +125,7 @@ struct kvr_plan_desc {
 	const struct kvr_window *window; /* NULL: none; copied */
 	float scale;			 /* 0: 1 / sqrt(head_dim) */
 	float softcap;			 /* of scores, positive; 0: none */
+	enum kvr_kv_wire kv_wire;	 /* the oracle takes no notice of it */
 	const struct kvr_range *q_ranges;
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;

@@ -33,6 +33,7 @@ a="attention in.st -o out.st"
 		1111111111111111111111111111,1; do
 		fails 2 "--window: '$window'" $a -n 2 --window "$window"
 	done
+	fails 2 "--kv-wire: 'fp4' is not input or fp8" $a -n 2 --kv-wire fp4
 	fails 2 "--partition: 'diagonal'" $a -n 2 --partition diagonal
 	fails 2 "--threads: '0'" $a -n 2 --threads 0
 	fails 2 "--slots: '0'" $a -n 2 --slots 0
