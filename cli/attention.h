@@ -32,6 +32,7 @@ struct attention_options {
 	float scale;   /* 0: the library's default */
 	float softcap; /* 0: none */
 	struct kvr_window window;
+	enum kvr_kv_wire kv_wire;
 	enum partition partition;
 	uint64_t stripe; /* of interleave */
 	uint64_t chunk_bytes;

@@ -39,7 +39,8 @@ enum key {
 	KEY_F32,
 	KEY_INTEGRITY,
 	KEY_CHUNKS,
-	KEY_PAGE
+	KEY_PAGE,
+	KEY_KV_WIRE
 };
 
 static const struct argp_option options[] = {
@@ -101,6 +102,11 @@ static const struct argp_option options[] = {
 	 0},
 	{"timeout", KEY_TIMEOUT, "SECONDS", 0,
 	 "Give a silent rank up after SECONDS (default 10)", 0},
+	{"kv-wire", KEY_KV_WIRE, "TYPE", 0,
+	 "Send K and V, and compute on them, as 'input' has them (default), or "
+	 "as 'fp8': e4m3 with a scale for each range and head, half the bytes "
+	 "of bf16, errors of some per cent",
+	 0},
 	{"integrity", KEY_INTEGRITY, 0, 0,
 	 "Send a CRC-32C of each piece along, and check what arrived and that "
 	 "it stayed as it was; what differs is named and fails",
@@ -153,6 +159,16 @@ static float softcap_of(const struct argp_state *state, const char *value)
 		usage_error(state, "--softcap", value,
 			    "a positive number that a float can hold");
 	return (float)softcap;
+}
+
+static enum kvr_kv_wire kv_wire_of(const struct argp_state *state,
+				   const char *name)
+{
+	if (!strcmp(name, "input"))
+		return KVR_KV_PLAIN;
+	if (!strcmp(name, "fp8"))
+		return KVR_KV_E4M3;
+	usage_error(state, "--kv-wire", name, "input or fp8");
 }
 
 static bool reach_of(const char *text, int64_t *out)
@@ -297,6 +313,9 @@ static error_t parse_value(int key, const char *arg, struct argp_state *state,
 	case KEY_SOFTCAP:
 		o->softcap = softcap_of(state, arg);
 		return 0;
+	case KEY_KV_WIRE:
+		o->kv_wire = kv_wire_of(state, arg);
+		return 0;
 	case KEY_WINDOW:
 		o->window = window_of(state, arg);
 		return 0;
@@ -344,6 +363,9 @@ static void check_chunks(const struct argp_state *state,
 		usage_missing(state, "--causal, with --chunks,");
 	if (o->page_tokens > 0 && o->chunks == 0)
 		usage_missing(state, "--chunks, with --page-tokens,");
+	if (o->chunks > 0 && o->kv_wire == KVR_KV_E4M3)
+		usage_error(state, "--kv-wire", "fp8",
+			    "for pages, with --chunks");
 	if (o->chunks > 0 && o->page_tokens == 0)
 		o->page_tokens = 64;
 }

@@ -71,6 +71,7 @@ static void describe(struct attention_job *job)
 	job->desc.softcap = o->softcap;
 	job->desc.sinks = in->sinks;
 	job->desc.window = &o->window;
+	job->desc.kv_wire = o->kv_wire;
 	job->desc.threads = job->threads;
 }
 

@@ -98,14 +98,15 @@ static json_t *options_json(const struct attention_job *job)
 	const struct attention_options *o = job->options;
 
 	return json_pack(
-		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:o, s:i, s:i, s:o, s:s?, "
-		"s:f, s:s, s:o, s:o}",
+		"{s:i, s:b, s:[I, I], s:o, s:o, s:s, s:s, s:o, s:i, s:i, s:o, "
+		"s:s?, s:f, s:s, s:o, s:o}",
 		"n", (int)job->n, "causal", (int)o->causal, "window",
 		(json_int_t)o->window.left, (json_int_t)o->window.right,
 		"scale",
 		o->scale == 0 ? json_null() : json_real((double)o->scale),
 		"softcap",
 		o->softcap == 0 ? json_null() : json_real((double)o->softcap),
+		"kv_wire", o->kv_wire == KVR_KV_E4M3 ? "fp8" : "input",
 		"partition", partition_names[o->partition], "stripe",
 		o->partition == PARTITION_INTERLEAVE ? integer(o->stripe)
 						     : json_null(),

@@ -366,6 +366,13 @@ static void judge(const struct verifier *v, struct verification *out)
 	static const double row_limits[] = {
 		[KVR_F32] = 1e-4, [KVR_BF16] = 4e-3, [KVR_F16] = 1e-3};
 	enum kvr_dtype dtype = v->job->output->dtype;
+	/*
+	 * e4m3 is off by 2.6 % of a value as a rule and 6.25 % at most. That of
+	 * V shows as it is where one key has all the weight; that of K moves
+	 * scores of Gaussian inputs by 0.026 each, 0.15 at worst, and weights
+	 * by that part: 3.7 % in all.
+	 */
+	bool fp8 = v->job->options->kv_wire == KVR_KV_E4M3;
 	double difference = 0, reference = 0, largest = 1;
 	const struct worker *w;
 	uint32_t i;
@@ -374,6 +381,10 @@ static void judge(const struct verifier *v, struct verification *out)
 				     .of_rows = v->job->input->tokens,
 				     .out_limit = out_limits[dtype],
 				     .row_limit = row_limits[dtype]};
+	if (fp8) {
+		out->out_limit = 0.06;
+		out->row_limit = 0.2;
+	}
 	for (i = 0; i < v->workers; i++) {
 		w = &v->found[i];
 		difference += w->difference;
@@ -385,7 +396,7 @@ static void judge(const struct verifier *v, struct verification *out)
 		out->not_finite += w->not_finite;
 		out->undefined += w->undefined;
 	}
-	out->lse_limit = 2e-5 * largest;
+	out->lse_limit = fp8 ? 0.25 : 2e-5 * largest;
 	if (difference > 0)
 		out->out_relative =
 			reference > 0 ? sqrt(difference / reference) : INFINITY;

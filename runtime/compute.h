@@ -42,6 +42,7 @@ struct kvr_compute_shape {
 	float scale;	      /* resolved: never 0 by default rule */
 	float softcap;	      /* 0: none */
 	const float *sinks;   /* of q_heads; NULL: none. Borrowed until close */
+	enum kvr_kv_wire kv_wire;
 };
 
 struct kvr_ranges {

@@ -330,6 +330,18 @@ static void explain_protocol(const struct kvr_recorded *r,
 			f->field[0] ? ": " : "", f->field);
 }
 
+/* Which chunk is known to the rank that found it: it has said so. */
+static void explain_corrupt(const struct kvr_recorded *r,
+			    struct kvr_verdict *out)
+{
+	const struct kvr_recording_failure *f = &r->head->failure;
+
+	kvr_verdict_say(out, KVR_FAULT_CORRUPT, f->rank, f->pass,
+			"rank %u sent or held a block of pass %llu that does "
+			"not match its checksums: memory was overwritten",
+			f->rank, (unsigned long long)f->pass);
+}
+
 static void explain_abort(const struct kvr_recordings *all,
 			  const struct kvr_recorded *r, struct kvr_verdict *out)
 {
@@ -375,6 +387,9 @@ static void explain_failure(const struct kvr_recordings *all,
 		break;
 	case KVR_CAUSE_PROTOCOL:
 		explain_protocol(r, out);
+		break;
+	case KVR_CAUSE_CORRUPT:
+		explain_corrupt(r, out);
 		break;
 	default:
 		explain_lost(all, r, out);

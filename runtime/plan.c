@@ -40,10 +40,17 @@ static enum kvr_status resolve(struct kvr_plan *plan,
 			"plan: the description is wrong; kv_heads must divide "
 			"q_heads, head_dim and value_dim be 1 to %d, softcap "
 			"not be negative, a window not reach below -1, a sink "
-			"be finite or -inf, values in keys no wider than these, "
+			"be finite or -inf, values in keys no wider than "
+			"these, "
 			"paged be 0 or 1",
 			KVR_DIM_MAX);
 		return KVR_ERR_INVALID;
+	}
+	if (desc->paged && desc->kv_wire != KVR_KV_PLAIN) {
+		kvr_log(log, KVR_LOG_ERROR,
+			"plan: pages hold K and V of their own type; leave "
+			"kv_wire plain");
+		return KVR_ERR_UNSUPPORTED;
 	}
 	if (kvr_ranges_tokens(q, &plan->q_tokens) != KVR_OK ||
 	    kvr_ranges_tokens(kv, &plan->kv_tokens) != KVR_OK) {

@@ -20,6 +20,7 @@ enum {
 	TERM_SCALE,
 	TERM_SOFTCAP,
 	TERM_SINKS,
+	TERM_KV_WIRE,
 	TERM_LAYOUT,
 	TERM_COUNT
 };
@@ -37,6 +38,7 @@ static const char *const term_names[TERM_COUNT] = {
 	[TERM_SCALE] = "scale (bits)",
 	[TERM_SOFTCAP] = "softcap (bits)",
 	[TERM_SINKS] = "sinks (digest; 0: none)",
+	[TERM_KV_WIRE] = "kv_wire",
 	[TERM_LAYOUT] = "kernel layout",
 };
 
@@ -84,6 +86,7 @@ static void write_terms(const struct kvr_plan *plan, struct terms *out)
 				[TERM_SCALE] = bits_of(s->scale),
 				[TERM_SOFTCAP] = bits_of(s->softcap),
 				[TERM_SINKS] = digest_of(s),
+				[TERM_KV_WIRE] = s->kv_wire,
 				[TERM_LAYOUT] = plan->ops->layout_id,
 			},
 	};

@@ -32,7 +32,7 @@ static bool head_sane(const struct kvr_recording *h)
 	return h->n >= 1 && h->n <= KVR_RANKS_MAX && h->rank < h->n &&
 	       lanes_sane(h) && passes_sane(h) &&
 	       h->events <= KVR_RECORDER_EVENTS && h->caller.wait < KVR_WAITS &&
-	       h->caller.lane < h->lanes && f->cause <= KVR_CAUSE_STALLED &&
+	       h->caller.lane < h->lanes && f->cause <= KVR_CAUSE_CORRUPT &&
 	       (f->rank < h->n || f->rank == KVR_RANK_NONE) &&
 	       memchr(h->host, '\0', sizeof(h->host)) &&
 	       memchr(f->field, '\0', sizeof(f->field));

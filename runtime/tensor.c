@@ -94,6 +94,8 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		return KVR_ERR_INVALID;
 	if (desc->mask != KVR_MASK_FULL && desc->mask != KVR_MASK_CAUSAL)
 		return KVR_ERR_INVALID;
+	if (desc->kv_wire != KVR_KV_PLAIN && desc->kv_wire != KVR_KV_E4M3)
+		return KVR_ERR_INVALID;
 
 	*out = (struct kvr_compute_shape){
 		.q_heads = desc->q_heads,
@@ -106,6 +108,7 @@ enum kvr_status kvr_shape_from_desc(const struct kvr_plan_desc *desc,
 		.scale = desc->scale,
 		.softcap = desc->softcap,
 		.sinks = desc->sinks,
+		.kv_wire = desc->kv_wire,
 	};
 	if (out->scale == 0)
 		out->scale = (float)(1 / sqrt((double)desc->head_dim));

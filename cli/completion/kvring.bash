@@ -15,6 +15,7 @@ _kvring_values() { # option
 	case "$1" in
 	--partition) echo contiguous zigzag interleave ;;
 	--dtype) echo f32 bf16 f16 ;;
+	--kv-wire) echo input fp8 ;;
 	--transport) _kvring_transports ;;
 	*) return 1 ;;
 	esac

@@ -33,18 +33,30 @@ struct pack {
 	size_t panels, bytes; /* of a kv head; of a panel */
 };
 
-/* Panels first .. last - 1 of a range that begins with panel 0 and token. */
+/* Panels first .. last - 1 of a range that begins at `to` and with token. */
 static void pack_range(const struct pack *p, size_t head,
 		       const struct kvr_range *range, size_t token,
-		       size_t first, size_t last, char *panel)
+		       size_t first, size_t last, char *to)
 {
+	const struct kvr_compute_shape *shape = &p->cpu->shape;
+	bool quantise = shape->kv_wire == KVR_KV_E4M3;
+	char *panel = to + head * kvr_cpu_panels(range->length) * p->bytes;
+	struct kvr_cpu_scales scales = {0};
+
+	if (quantise)
+		scales = kvr_cpu_get_scales(shape, range->length, head, to);
 	for (size_t i = first; i < last; i++) {
 		size_t at = i * KVR_CPU_PANEL;
 		size_t left = (size_t)range->length - at;
+		size_t count = left < KVR_CPU_PANEL ? left : KVR_CPU_PANEL;
 
-		kvr_cpu_pack_panel(&p->cpu->shape, p->k, p->v, head, token + at,
-				   left < KVR_CPU_PANEL ? left : KVR_CPU_PANEL,
-				   panel + i * p->bytes);
+		if (quantise)
+			kvr_cpu_quantise_panel(shape, p->k, p->v, head,
+					       token + at, count, scales,
+					       panel + i * p->bytes);
+		else
+			kvr_cpu_pack_panel(shape, p->k, p->v, head, token + at,
+					   count, panel + i * p->bytes);
 	}
 }
 
@@ -61,12 +73,41 @@ static void pack_panels(const struct pack *p, size_t head, size_t first,
 		size_t from = first > base ? first - base : 0;
 		size_t to = last - base < count ? last - base : count;
 
-		pack_range(p, head, range, token, from, to,
-			   at + head * count * p->bytes);
+		pack_range(p, head, range, token, from, to, at);
 		token += (size_t)range->length;
 		base += count;
 		at += kvr_cpu_range_bytes(&p->cpu->shape, range->length);
 	}
+}
+
+static void scale_head(const struct pack *p, size_t head)
+{
+	const struct kvr_compute_shape *shape = &p->cpu->shape;
+	char *at = p->block;
+	size_t token = 0;
+
+	for (size_t i = 0; i < p->kv.count; i++) {
+		size_t tokens = (size_t)p->kv.range[i].length;
+
+		if (tokens)
+			kvr_cpu_set_scales(shape, tokens, head,
+					   kvr_cpu_find_scales(p->k, p->v, head,
+							       token, tokens),
+					   at);
+		token += tokens;
+		at += kvr_cpu_range_bytes(shape, tokens);
+	}
+}
+
+/* Before the panels, which are divided by them. */
+static void scale_work(void *arg, uint32_t thread)
+{
+	const struct pack *p = arg;
+	size_t head;
+
+	(void)thread;
+	while (kvr_cpu_take(p->cpu, p->cpu->shape.kv_heads, &head))
+		scale_head(p, head);
 }
 
 static void pack_work(void *arg, uint32_t thread)
@@ -92,7 +133,8 @@ static void pack_ends(const struct pack *p)
 	for (size_t i = 0; i < p->kv.count; i++) {
 		uint64_t tokens = p->kv.range[i].length;
 		size_t used =
-			kvr_cpu_panels(tokens) * p->bytes * shape->kv_heads;
+			kvr_cpu_panels(tokens) * p->bytes * shape->kv_heads +
+			kvr_cpu_scales_bytes(shape, tokens);
 		size_t bytes = kvr_cpu_range_bytes(shape, tokens);
 
 		memset(at + used, 0, bytes - used);
@@ -113,9 +155,11 @@ void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 		.block = block,
 		.panels = kvr_cpu_head_panels(kv),
 		.bytes = kvr_cpu_panel_elements(&cpu->shape) *
-			 kvr_dtype_bytes(cpu->shape.dtype),
+			 kvr_cpu_element_bytes(&cpu->shape),
 	};
 
+	if (cpu->shape.kv_wire == KVR_KV_E4M3)
+		run(cpu, scale_work, &p);
 	run(cpu, pack_work, &p);
 	pack_ends(&p);
 }

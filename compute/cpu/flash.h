@@ -267,6 +267,13 @@ static void widen_f16(const uint16_t *from, float *out, size_t count)
 		kvr_store(out + i, kvr_load_f16(from + i));
 }
 
+static void widen_e4m3(const uint8_t *from, float scale, float *out,
+		       size_t count)
+{
+	for (size_t i = 0; i < count; i += KVR_LANES)
+		kvr_store(out + i, kvr_load_e4m3(from + i) * scale);
+}
+
 /* Transposes as often as a deck is dealt into halves to be as it was. */
 KVR_INLINE void transpose(kvr_vf row[KVR_LANES])
 {
@@ -320,5 +327,6 @@ const struct kvr_cpu_kernel KVR_KERNEL = {
 	.tile = tile,
 	.widen_bf16 = widen_bf16,
 	.widen_f16 = widen_f16,
+	.widen_e4m3 = widen_e4m3,
 	.turn = turn,
 };

@@ -43,6 +43,8 @@ struct kvr_cpu_kernel {
 	/* To f32; count: a multiple of 16. */
 	void (*widen_bf16)(const uint16_t *from, float *out, size_t count);
 	void (*widen_f16)(const uint16_t *from, float *out, size_t count);
+	void (*widen_e4m3)(const uint8_t *from, float scale, float *out,
+			   size_t count);
 
 	/* K of a panel, its first `columns` rows -> V, in groups of 16. */
 	void (*turn)(const float *keys, float *values, size_t columns);

@@ -36,15 +36,31 @@ size_t kvr_cpu_head_panels(struct kvr_ranges kv)
 	return panels;
 }
 
+size_t kvr_cpu_element_bytes(const struct kvr_compute_shape *shape)
+{
+	return shape->kv_wire == KVR_KV_E4M3 ? 1
+					     : kvr_dtype_bytes(shape->dtype);
+}
+
+size_t kvr_cpu_scales_bytes(const struct kvr_compute_shape *shape,
+			    uint64_t tokens)
+{
+	if (shape->kv_wire != KVR_KV_E4M3 || tokens == 0)
+		return 0;
+	return shape->kv_heads * sizeof(struct kvr_cpu_scales);
+}
+
 size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
 			   uint64_t tokens)
 {
 	size_t panel =
-		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
+		kvr_cpu_panel_elements(shape) * kvr_cpu_element_bytes(shape);
 	size_t bytes;
 
 	if (__builtin_mul_overflow(panel, shape->kv_heads, &bytes) ||
 	    __builtin_mul_overflow(bytes, kvr_cpu_panels(tokens), &bytes) ||
+	    __builtin_add_overflow(bytes, kvr_cpu_scales_bytes(shape, tokens),
+				   &bytes) ||
 	    bytes > KVR_BLOCK_BYTES_MOST)
 		return KVR_BLOCK_BYTES_MOST;
 	return (bytes + KVR_BLOCK_ALIGN - 1) / KVR_BLOCK_ALIGN *

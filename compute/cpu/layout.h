@@ -39,6 +39,12 @@
 #define KVR_CPU_LAYOUT_ID 2
 #define KVR_CPU_PANEL 16 /* tokens of a panel, columns of a group */
 
+/*
+ * With KVR_KV_E4M3 the elements are codes of one byte, and the scales of a
+ * range stand behind its panels, before the 64 B: f32 of K and of V, head by
+ * head.
+ */
+
 /* Both round up. */
 size_t kvr_cpu_panels(uint64_t tokens);
 size_t kvr_cpu_groups(uint32_t value_dim);
@@ -49,6 +55,13 @@ size_t kvr_cpu_tile_panel_elements(const struct kvr_compute_shape *shape);
 /* Of one in a block; panels of one kv head. */
 size_t kvr_cpu_panel_elements(const struct kvr_compute_shape *shape);
 size_t kvr_cpu_head_panels(struct kvr_ranges kv);
+
+/* Of a block. */
+size_t kvr_cpu_element_bytes(const struct kvr_compute_shape *shape);
+
+/* The scales of a range of so many tokens, 0 unless it has any. */
+size_t kvr_cpu_scales_bytes(const struct kvr_compute_shape *shape,
+			    uint64_t tokens);
 
 /* KVR_BLOCK_BYTES_MOST where they exceed the address space. */
 size_t kvr_cpu_range_bytes(const struct kvr_compute_shape *shape,
@@ -74,5 +87,32 @@ void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
 			const struct kvr_tensor *k, const struct kvr_tensor *v,
 			size_t kv_head, size_t token, size_t count,
 			void *panel);
+
+/* ------------------------------------------------------ KVR_KV_E4M3 alone */
+
+struct kvr_cpu_scales {
+	float k, v;
+};
+
+/* Of the `tokens` rows of k and v from `token`; v may be NULL, as above. */
+struct kvr_cpu_scales kvr_cpu_find_scales(const struct kvr_tensor *k,
+					  const struct kvr_tensor *v,
+					  size_t kv_head, size_t token,
+					  size_t tokens);
+
+/* As kvr_cpu_pack_panel. */
+void kvr_cpu_quantise_panel(const struct kvr_compute_shape *shape,
+			    const struct kvr_tensor *k,
+			    const struct kvr_tensor *v, size_t kv_head,
+			    size_t token, size_t count,
+			    struct kvr_cpu_scales scales, void *panel);
+
+/* In a range's part of a block: those of a head. */
+struct kvr_cpu_scales kvr_cpu_get_scales(const struct kvr_compute_shape *shape,
+					 uint64_t tokens, size_t kv_head,
+					 const char *range);
+void kvr_cpu_set_scales(const struct kvr_compute_shape *shape, uint64_t tokens,
+			size_t kv_head, struct kvr_cpu_scales scales,
+			char *range);
 
 #endif

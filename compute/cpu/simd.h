@@ -23,10 +23,12 @@ typedef float kvr_vf __attribute__((vector_size(KVR_LANES * 4)));
 typedef int32_t kvr_vi __attribute__((vector_size(KVR_LANES * 4)));
 typedef uint32_t kvr_vu __attribute__((vector_size(KVR_LANES * 4)));
 typedef uint16_t kvr_vh __attribute__((vector_size(KVR_LANES * 2)));
+typedef uint8_t kvr_vb __attribute__((vector_size(KVR_LANES)));
 
 /* The same in memory: a block is aligned to its elements only. */
 typedef kvr_vf kvr_vf_memory __attribute__((aligned(4), may_alias));
 typedef kvr_vh kvr_vh_memory __attribute__((aligned(2), may_alias));
+typedef kvr_vb kvr_vb_memory __attribute__((aligned(1), may_alias));
 
 KVR_INLINE kvr_vf kvr_load(const float *from)
 {
@@ -66,6 +68,21 @@ KVR_INLINE kvr_vf kvr_load_f16(const uint16_t *from)
 
 	return (kvr_vf)((tiny & (kvr_vu)small) | (~tiny & normal) |
 			(bits & 0x8000u) << 16);
+}
+
+/* See kvr_e4m3_to_f32; exact. */
+KVR_INLINE kvr_vf kvr_load_e4m3(const uint8_t *from)
+{
+	const uint32_t bias = (uint32_t)120 << 23;
+	kvr_vu bits =
+		__builtin_convertvector(*(const kvr_vb_memory *)from, kvr_vu);
+	kvr_vu size = (bits & 0x7fu) << 20;
+	kvr_vu tiny = (kvr_vu)(size < 0x00800000u);
+	kvr_vu nan = (kvr_vu)(size == 0x07f00000u);
+	kvr_vf small = (kvr_vf)(size + bias + 0x00800000u) - 0x1p-6f;
+
+	return (kvr_vf)((tiny & (kvr_vu)small) | (~tiny & (size + bias)) |
+			(nan & 0x7fc00000u) | (bits & 0x80u) << 24);
 }
 
 /* A loop, because compilers see the one instruction in it. */

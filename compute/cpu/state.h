@@ -68,7 +68,8 @@ struct kvr_cpu {
 /* Are panels in a block as the kernel wants them? */
 static inline bool kvr_cpu_as_packed(const struct kvr_cpu *cpu)
 {
-	return cpu->shape.dtype == KVR_F32 && !cpu->shape.values_in_keys;
+	return kvr_cpu_element_bytes(&cpu->shape) == sizeof(float) &&
+	       !cpu->shape.values_in_keys;
 }
 
 static inline size_t kvr_cpu_tiles_of(const struct kvr_cpu *cpu, size_t rows)

@@ -185,13 +185,12 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 	}
 }
 
-/* `count` elements. */
+/* `count` elements that are no codes. */
 static void to_f32(const struct kvr_cpu *cpu, const char *from, size_t count,
 		   float *to)
 {
 	const uint16_t *half = (const uint16_t *)(const void *)from;
 
-	count *= kvr_cpu_panel_elements(&cpu->shape);
 	if (cpu->shape.dtype == KVR_F32)
 		memcpy(to, from, count * sizeof(*to));
 	else if (cpu->shape.dtype == KVR_BF16)
@@ -200,21 +199,44 @@ static void to_f32(const struct kvr_cpu *cpu, const char *from, size_t count,
 		cpu->kernel->widen_f16(half, to, count);
 }
 
-/* `count` panels from one piece, as the kernel wants them. */
-static void widen(const struct kvr_cpu *cpu, const char *from, size_t count,
-		  float *to)
+/* A panel of a block: keys by one scale, values, where any, by the other. */
+static void codes_to_f32(const struct kvr_cpu *cpu, const char *from,
+			 struct kvr_cpu_scales scales, float *to)
 {
-	const struct kvr_compute_shape *s = &cpu->shape;
-	size_t packed = kvr_cpu_panel_elements(s);
+	const size_t all = kvr_cpu_panel_elements(&cpu->shape);
+	const size_t keys = cpu->shape.head_dim * (size_t)KVR_CPU_PANEL;
+	const uint8_t *codes = (const uint8_t *)from;
 
-	if (!s->values_in_keys) {
-		to_f32(cpu, from, count * packed, to);
+	cpu->kernel->widen_e4m3(codes, scales.k, to, keys);
+	cpu->kernel->widen_e4m3(codes + keys, scales.v, to + keys, all - keys);
+}
+
+/* `count` panels from one piece, `skip` panels in, as the kernel wants them. */
+static void widen(const struct rectangle *r, const struct kvr_cpu_piece *piece,
+		  size_t skip, size_t count, float *to)
+{
+	const struct kvr_compute_shape *s = &r->cpu->shape;
+	const size_t packed = kvr_cpu_panel_elements(s);
+	const size_t bytes = packed * kvr_cpu_element_bytes(s);
+	const bool coded = s->kv_wire == KVR_KV_E4M3;
+	const char *from =
+		piece->data + (r->kv_head * piece->panels + skip) * bytes;
+	struct kvr_cpu_scales scales = {0};
+
+	if (!coded && !s->values_in_keys) {
+		to_f32(r->cpu, from, count * packed, to);
 		return;
 	}
-	for (size_t i = 0; i < count; i++) {
-		to_f32(cpu, from, packed, to);
-		cpu->kernel->turn(to, to + packed, s->value_dim);
-		from += packed * kvr_dtype_bytes(s->dtype);
+	if (coded)
+		scales = kvr_cpu_get_scales(s, piece->panels * KVR_CPU_PANEL,
+					    r->kv_head, piece->data);
+	for (size_t i = 0; i < count; i++, from += bytes) {
+		if (coded)
+			codes_to_f32(r->cpu, from, scales, to);
+		else
+			to_f32(r->cpu, from, packed, to);
+		if (s->values_in_keys)
+			r->cpu->kernel->turn(to, to + packed, s->value_dim);
 		to += kvr_cpu_tile_panel_elements(s);
 	}
 }
@@ -227,8 +249,7 @@ static const float *gather(const struct rectangle *r, size_t panel,
 			   size_t count)
 {
 	const struct kvr_cpu *cpu = r->cpu;
-	size_t bytes = kvr_cpu_panel_elements(&cpu->shape) *
-		       kvr_dtype_bytes(cpu->shape.dtype);
+	size_t elements = kvr_cpu_tile_panel_elements(&cpu->shape);
 	const struct kvr_cpu_piece *piece;
 	size_t at = r->first + panel, end = at + count, some;
 	float *to = r->scratch.kv;
@@ -236,16 +257,17 @@ static const float *gather(const struct rectangle *r, size_t panel,
 	piece = kvr_cpu_runs_piece(&cpu->runs, at);
 	for (; at < end; at += some, piece++) {
 		size_t skip = at - piece->first;
-		const char *from = piece->data +
-				   (r->kv_head * piece->panels + skip) * bytes;
 
 		some = piece->panels - skip;
 		if (some > end - at)
 			some = end - at;
-		if (some == count && kvr_cpu_as_packed(cpu))
-			return (const float *)(const void *)from;
-		widen(cpu, from, some, to);
-		to += some * kvr_cpu_tile_panel_elements(&cpu->shape);
+		if (some == count && kvr_cpu_as_packed(cpu)) {
+			skip += r->kv_head * piece->panels;
+			return (const float *)(const void *)piece->data +
+			       skip * elements;
+		}
+		widen(r, piece, skip, some, to);
+		to += some * elements;
 	}
 	return r->scratch.kv;
 }

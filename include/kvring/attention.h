@@ -32,6 +32,19 @@ extern "C" {
 
 enum kvr_dtype { KVR_F32 = 0, KVR_BF16 = 1, KVR_F16 = 2 };
 
+/* What K and V travel as, and are computed on, on every rank alike. */
+enum kvr_kv_wire {
+	KVR_KV_PLAIN = 0, /* their own type: exact */
+	/*
+	 * float8 e4m3 with two f32 scales, of K and of V, for each range and
+	 * head: the largest |value| / 448. Divided by it and rounded to nearest
+	 * even, which is within 2^-4 of each value or 2^-18 of the largest; NaN
+	 * and infinities become NaN. Local keys too: all ranks see the same,
+	 * but how the sequence is cut into ranges matters.
+	 */
+	KVR_KV_E4M3 = 1
+};
+
 /* Bytes of one element; 0 for an unknown type. */
 KVR_API size_t kvr_dtype_bytes(enum kvr_dtype dtype);
 
@@ -187,6 +200,7 @@ struct kvr_plan_desc {
 	const struct kvr_window *window; /* NULL: none; copied */
 	float scale;			 /* 0: 1 / sqrt(head_dim) */
 	float softcap;			 /* of scores, positive; 0: none */
+	enum kvr_kv_wire kv_wire;	 /* the oracle takes no notice of it */
 	/*
 	 * q_heads of them, finite, or -inf for none of that head; copied. NULL:
 	 * none.
@@ -214,7 +228,8 @@ KVR_API void kvr_plan_desc_init(struct kvr_plan_desc *desc);
  * running allocates nothing. The plan borrows the ring: after close or reopen
  * of the ring it can only be destroyed. Errors: INVALID, NO_MEMORY, LIMIT (the
  * local block exceeds slot_bytes, see kvr_attention_block_bytes), UNSUPPORTED
- * (no such kernel), MISMATCH, FORKED, and what the ring failed with.
+ * (no such kernel; pages, and kv_wire is not plain), MISMATCH, FORKED, and what
+ * the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_plan_create(struct kvr_ring *ring, const struct kvr_plan_desc *desc,
@@ -318,8 +333,8 @@ kvr_attention_page_bytes(const struct kvr_plan_desc *desc, uint64_t tokens,
  * there already; what was behind these is lost: 0 begins anew. v is NULL where
  * values are in keys. Local, in the calling thread. Not while a run borrows the
  * page. Ranges of desc are ignored.
- * Errors: INVALID, UNSUPPORTED (no such kernel), LIMIT (the page is too small),
- * FORKED; the page is then as it was.
+ * Errors: INVALID, UNSUPPORTED (no such kernel, or kv_wire is not plain), LIMIT
+ * (the page is too small), FORKED; the page is then as it was.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status kvr_attention_page_append(
 	const struct kvr_plan_desc *desc, const struct kvr_segment *page,

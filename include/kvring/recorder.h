@@ -47,7 +47,8 @@ enum kvr_fault {
 	KVR_FAULT_CREDIT_LOST = 13, /* on the way to rank */
 	KVR_FAULT_BLOCK_LOST = 14,  /* all or part of it, from rank */
 	KVR_FAULT_STUCK = 15,	    /* what rank posts does not leave it */
-	KVR_FAULT_CUT = 16	    /* rank and its peer do not hear another */
+	KVR_FAULT_CUT = 16,	    /* rank and its peer do not hear another */
+	KVR_FAULT_CORRUPT = 17 /* a block that rank sent or held is wrong */
 };
 
 /* The cause, from the recordings of a ring. */

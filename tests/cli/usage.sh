@@ -35,8 +35,11 @@ a="attention in.st -o out.st"
 		1111111111111111111111111111,1; do
 		fails 2 "--window: '$window'" $a -n 2 --window "$window"
 	done
+	fails 2 "--kv-wire: 'fp4' is not input or fp8" $a -n 2 --kv-wire fp4
 	fails 2 "--chunks: '0'" $a -n 2 --causal --chunks 0
 	fails 2 "--causal, with --chunks, is missing" $a -n 2 --chunks 3
+	fails 2 "--kv-wire: 'fp8' is not for pages" \
+		$a -n 2 --causal --chunks 3 --kv-wire fp8
 	fails 2 "--chunks, with --page-tokens, is missing" \
 		$a -n 2 --causal --page-tokens 16
 	fails 2 "--page-tokens: '0'" $a -n 2 --causal --chunks 3 --page-tokens 0

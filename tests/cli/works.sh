@@ -107,6 +107,20 @@ received keys.st --values-in-keys 32
 [ $((with * 40)) -eq $((bytes * 72)) ] ||
 	die "$bytes bytes without values, $with with"
 rm keys.st both.st
+# Codes of 8 bits: half of bf16, near the answer, and not it; and checksums,
+# which change nothing.
+for n in 1 2 5; do
+	verifies a.st -o coded.st -n $n --kv-wire fp8 --causal --integrity \
+		--chunk 999 --partition zigzag --window 50,-1 --softcap 3
+done
+works attention a.st -o out.st -n 3 --causal
+works attention a.st -o sealed.st -n 3 --causal --integrity
+cmp out.st sealed.st || die "--integrity changes something"
+works attention a.st -o coded.st -n 3 --causal --kv-wire fp8
+! cmp -s out.st coded.st || die "--kv-wire changes nothing"
+works attention a.st -o coded.st -n 3 --causal --kv-wire input
+cmp out.st coded.st || die "--kv-wire input changes something"
+rm sealed.st coded.st
 # A window, and no more hops than it needs: shards are of 60 tokens.
 for window in 0,0 5,3 100,-1 -1,7 400,400; do
 	verifies a.st -o out.st -n 3 --window $window

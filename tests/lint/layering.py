@@ -41,9 +41,9 @@ RULES = [  # where, what quoted includes it may name
     (r"rdma/[^/]+", [PUBLIC, SEAM % "transport|wire|log|clock|secret",
                      r"rdma/[^/]+\.h"]),
     (r"compute/(?P<back>[^/]+)/.*",
-     [PUBLIC, SEAM % "compute|log|tensor|bf16|f16|element", r"compute/[^/]+\.h",
+     [PUBLIC, SEAM % "compute|log|tensor|bf16|f16|e4m3|element", r"compute/[^/]+\.h",
       r"compute/{back}/.*"]),
-    (r"compute/[^/]+", [PUBLIC, SEAM % "compute|log|tensor|bf16|f16|element",
+    (r"compute/[^/]+", [PUBLIC, SEAM % "compute|log|tensor|bf16|f16|e4m3|element",
                         r"compute/[^/]+\.h"]),
 ]
 

@@ -367,6 +367,8 @@ static void run_life(int number, uint32_t timeout_ms, struct life *life)
 	ranks.transport = "shm";
 	ranks.options.peer_timeout_ms = timeout_ms;
 	ranks.options.wait_timeout_ms = 2 * timeout_ms;
+	/* It has memory of its own. */
+	ranks.options.integrity = 1;
 	ranks.body = live;
 	ranks.arg = life;
 	made = 0;

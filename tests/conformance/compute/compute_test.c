@@ -54,8 +54,8 @@ void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
 	p->desc.q_range_count = p->desc.kv_range_count = 1;
 }
 
-static void assert_close(const struct problem *p, const struct answer *got,
-			 const struct answer *want)
+void assert_close(const struct problem *p, const struct answer *got,
+		  const struct answer *want)
 {
 	double error = answer_error(got, want);
 	double lse_error = answer_lse_error(got, want);
@@ -526,6 +526,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_pages_of_any_range_same_bits),
 		cmocka_unit_test(kernel_hundreds_of_pages_same_bits),
 		cmocka_unit_test(kernel_queries_one_by_one_same_bits),
+		cmocka_unit_test(kernel_e4m3_is_attention_of_the_codes),
+		cmocka_unit_test(kernel_e4m3_scales_are_by_range_and_head),
+		cmocka_unit_test(kernel_e4m3_every_code_comes_out),
+		cmocka_unit_test(kernel_e4m3_empty_and_zero_blocks),
+		cmocka_unit_test(kernel_e4m3_is_near_the_oracle),
+		cmocka_unit_test(kernel_e4m3_block_is_a_quarter_of_f32),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};

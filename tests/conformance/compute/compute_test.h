@@ -15,6 +15,10 @@ void problem_square(struct problem *p, size_t q_tokens, size_t kv_tokens,
 /* The kernel's answer is the oracle's. */
 void check(const struct problem *p, const struct manner *m);
 
+/* Within what rounding in f32 allows. */
+void assert_close(const struct problem *p, const struct answer *got,
+		  const struct answer *want);
+
 /* Of feature_test.c. */
 void kernel_softcap_matches_oracle(void **state);
 void kernel_wide_heads_match_oracle(void **state);
@@ -30,5 +34,13 @@ void kernel_every_f16_value_comes_out(void **state);
 void kernel_pages_of_any_range_same_bits(void **state);
 void kernel_hundreds_of_pages_same_bits(void **state);
 void kernel_queries_one_by_one_same_bits(void **state);
+
+/* Of e4m3_test.c. */
+void kernel_e4m3_is_attention_of_the_codes(void **state);
+void kernel_e4m3_scales_are_by_range_and_head(void **state);
+void kernel_e4m3_every_code_comes_out(void **state);
+void kernel_e4m3_empty_and_zero_blocks(void **state);
+void kernel_e4m3_is_near_the_oracle(void **state);
+void kernel_e4m3_block_is_a_quarter_of_f32(void **state);
 
 #endif

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "plan_problem.h"
+#include "runtime/registry.h"
+#include "runtime/tensor.h"
 
 /* ------------------------------------------------------------- refused */
 
@@ -44,6 +46,7 @@ static void wrong_plans(struct rank *rank)
 	REFUSED(d.scale = NAN, KVR_ERR_INVALID);
 	REFUSED(d.scale = INFINITY, KVR_ERR_INVALID);
 	REFUSED(d.softcap = -1, KVR_ERR_INVALID);
+	REFUSED(d.kv_wire = (enum kvr_kv_wire)2, KVR_ERR_INVALID);
 	REFUSED(d.window = &left, KVR_ERR_INVALID);
 	REFUSED(d.window = &right, KVR_ERR_INVALID);
 	REFUSED(d.sinks = nan, KVR_ERR_INVALID);
@@ -97,6 +100,34 @@ static void plan_block_exceeds_slots_limit(void **state)
 			 KVR_OK);
 	over(1, block_too_large, bytes - 1);
 	over(RANKS, block_too_large, bytes - 1);
+}
+
+/* However tokens are cut into ranges, no block is larger than was said. */
+static void block_bytes_hold_any_ranges(void **state)
+{
+	struct problem p;
+
+	(void)state;
+	problem_init(&p, 0);
+	for (uint32_t i = 0; i < 2 * 3 * 5 * 5; i++) {
+		const uint64_t a = 1 + i % 5 * 17, b = 1 + i / 5 % 5 * 30;
+		const struct kvr_range ranges[] = {{0, 0, a}, {0, a, b}};
+		const struct kvr_compute_ops *ops;
+		struct kvr_compute_shape shape;
+		size_t said, bytes;
+
+		p.desc.head_dim = 1 + i / 25 % 3;
+		p.desc.q_heads = p.desc.kv_heads = 3;
+		p.desc.kv_wire = i / 75 ? KVR_KV_E4M3 : KVR_KV_PLAIN;
+		assert_int_equal(kvr_registry_find_compute(NULL, &ops), KVR_OK);
+		assert_int_equal(kvr_shape_from_desc(&p.desc, &shape), KVR_OK);
+		bytes = ops->block_bytes(&shape,
+					 (struct kvr_ranges){ranges, 2});
+		assert_int_equal(
+			kvr_attention_block_bytes(&p.desc, a + b, 2, &said),
+			KVR_OK);
+		assert_true(bytes <= said);
+	}
 }
 
 static void block_bytes_wrong_arguments_refused(void **state)
@@ -202,6 +233,18 @@ static void other_softcap(struct rank *rank)
 	CHECK(strstr(rank->log, "softcap (bits) is "));
 }
 
+/* Rank 1 sends codes: its blocks would fit into the slots of the other. */
+static void other_kv_wire(struct rank *rank)
+{
+	struct problem p;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	problem_init(&p, rank->rank);
+	p.desc.kv_wire = rank->rank == 1 ? KVR_KV_E4M3 : KVR_KV_PLAIN;
+	refuse_plan(rank, &p.desc, KVR_ERR_MISMATCH);
+	CHECK(strstr(rank->log, "kv_wire is "));
+}
+
 /* Rank 1 has its own idea of the scale. */
 static void other_scale(struct rank *rank)
 {
@@ -226,6 +269,7 @@ static void plan_differs_between_ranks_mismatch(void **state)
 	(void)state;
 	over(2, other_window, 0);
 	over(2, other_softcap, 0);
+	over(2, other_kv_wire, 0);
 	over(2, other_scale, 0);
 	over(RANKS, other_scale, 0);
 }
@@ -438,6 +482,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plan_wrong_description_refused_ring_whole),
 		cmocka_unit_test(plan_block_exceeds_slots_limit),
+		cmocka_unit_test(block_bytes_hold_any_ranges),
 		cmocka_unit_test(block_bytes_wrong_arguments_refused),
 		cmocka_unit_test(plan_differs_between_ranks_mismatch),
 		cmocka_unit_test(plan_blocks_travel_no_further_than_seen),
