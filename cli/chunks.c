@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "cli/rank.h"
+#include "kvring/pages.h"
 
 struct prefill {
 	struct rank *r;

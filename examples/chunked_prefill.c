@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <kvring/attention.h>
+#include <kvring/pages.h>
 #include <kvring/bootstrap.h>
 
 enum { CHUNKS = 8, TOKENS = 64, HEADS = 2, DIM = 32 }; /* of a rank's chunk */

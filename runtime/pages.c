@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys and values in the caller's pages: packing them, running on them. */
+#include "kvring/pages.h"
 #include "runtime/plan.h"
 #include "runtime/tensor.h"
 

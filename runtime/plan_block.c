@@ -2,6 +2,7 @@
 /* The local block of a plan, and how large blocks are. */
 #include <stdlib.h>
 
+#include "kvring/pages.h"
 #include "runtime/plan.h"
 #include "runtime/tensor.h"
 
@@ -76,7 +77,11 @@ enum kvr_status kvr_attention_block_bytes(const struct kvr_plan_desc *desc,
 		status = kvr_attention_page_bytes(desc, 1, &one);
 	if (status != KVR_OK)
 		return status;
-	/* Each further range costs at most the padding of one token. */
+	/*
+	 * Each further range costs at most the padding of one token, and where
+	 * panels do not fill whole lines of 64 bytes, one line.
+	 */
+	one += desc->kv_wire == KVR_KV_E4M3 ? KVR_BLOCK_ALIGN : 0;
 	if (__builtin_mul_overflow(ranges > 1 ? ranges - 1 : 0, one, &more) ||
 	    __builtin_add_overflow(bytes, more, &bytes))
 		return KVR_ERR_LIMIT;

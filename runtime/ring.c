@@ -106,6 +106,22 @@ void kvr_ring_waits(struct kvr_ring *ring, enum kvr_recording_wait wait,
 			  lane, ring->pass.tag, wait);
 }
 
+/* -------------------------------------------------------------- options */
+
+void kvr_ring_options_init(struct kvr_ring_options *options)
+{
+	*options = (struct kvr_ring_options){
+		.size = sizeof(*options),
+		.slots = 2,
+		.chunk_bytes = 1 << 20,
+		.lanes = 1,
+		.max_segments = 4096,
+		.peer_timeout_ms = 10000,
+		.wait_timeout_ms = 600000,
+		.integrity = -1,
+	};
+}
+
 /* -------------------------------------------------------------- failure */
 
 void kvr_failure_init(struct kvr_failure *failure)

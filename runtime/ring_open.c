@@ -34,20 +34,6 @@ struct opening {
 
 /* ------------------------------------------------------------- options */
 
-void kvr_ring_options_init(struct kvr_ring_options *options)
-{
-	*options = (struct kvr_ring_options){
-		.size = sizeof(*options),
-		.slots = 2,
-		.chunk_bytes = 1 << 20,
-		.lanes = 1,
-		.max_segments = 4096,
-		.peer_timeout_ms = 10000,
-		.wait_timeout_ms = 600000,
-		.integrity = -1,
-	};
-}
-
 static enum kvr_status refuse(const struct kvr_log *log, const char *what)
 {
 	kvr_log(log, KVR_LOG_ERROR, "kvr_ring_open: %s", what);

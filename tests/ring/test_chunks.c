@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "kvring/pages.h"
 #include "tests/support/whole.h"
 
 /* As test_attention.c has them, with their reasons. */

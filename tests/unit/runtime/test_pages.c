@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kvring/pages.h"
 #include "tests/support/ranks.h"
 
 #define HEADS 3

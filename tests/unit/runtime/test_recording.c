@@ -120,7 +120,7 @@ static void recording_damaged_is_refused(void **state)
 	DAMAGED(head.pass[3].part[0].hops, 4);
 	DAMAGED(head.caller.wait, KVR_WAITS);
 	DAMAGED(head.caller.lane, 1);
-	DAMAGED(head.failure.cause, KVR_CAUSE_STALLED + 1);
+	DAMAGED(head.failure.cause, KVR_CAUSE_CORRUPT + 1);
 	DAMAGED(head.failure.rank, 3);
 	DAMAGED(slot[1].block, 8);
 	DAMAGED(event[2].kind, KVR_NOTE_KINDS);
