@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <kvring/pages.h>
 #include <kvring/bootstrap.h>
+#include <kvring/pages.h>
 
 enum { CHUNKS = 8, TOKENS = 64, HEADS = 2, DIM = 32 }; /* of a rank's chunk */
 struct cache {

@@ -87,8 +87,8 @@ struct kvr_context_options {
 KVR_API void kvr_context_options_init(struct kvr_context_options *options);
 
 /*
- * Opens a context; options may be NULL. The caller owns *out and closes it after
- * every ring and memory of it. Errors: INVALID, NO_MEMORY, SYSTEM.
+ * Opens a context; options may be NULL. The caller owns *out, and closes it
+ * after every ring and memory of it. Errors: INVALID, NO_MEMORY, SYSTEM.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_context_open(const struct kvr_context_options *options,
@@ -103,8 +103,8 @@ struct kvr_memory;
 /*
  * Makes bytes at address usable as the source of blocks. The memory stays the
  * caller's, outlives the registration, and is written by the library only in
- * kvr_attention_page_append. May be slow: do it once. An empty block needs none:
- * bytes must not be 0. Errors: INVALID, NO_MEMORY, FORKED.
+ * kvr_attention_page_append. It may be slow: do it once. Empty blocks need
+ * none, bytes must not be 0. Errors: INVALID, NO_MEMORY, FORKED.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_memory_register(struct kvr_context *context, void *address, size_t bytes,
@@ -334,7 +334,7 @@ KVR_API void kvr_block_init(struct kvr_block *block);
  * block, in the caller's own memory (data is its only segment; NULL when it has
  * several or none). The block may be read until it is released; up to `slots`
  * blocks may be held at once, but each held slot is one that prev cannot fill.
- * Waits up to wait_timeout_ms. Errors: END (after the last), CANCELLED, TIMEOUT,
+ * Waits up to wait_timeout_ms. Errors: END (all taken), CANCELLED, TIMEOUT,
  * INVALID, FORKED, STATE (too many held), and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status

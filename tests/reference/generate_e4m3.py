@@ -35,19 +35,21 @@ def coded(tensor):
     return (wide / scale).to(torch.float8_e4m3fn).float() * scale
 
 
-def encode(c, q, k, v):
+def encode(c, q, k, v, sinks):
     """As generate.encode; the file has k and v as they were."""
     given = generate.attend
-    generate.attend = lambda c, q, k, v: given(c, q, coded(k), coded(v))
+    generate.attend = lambda c, q, k, v, sinks: given(
+        c, q, coded(k), coded(v), sinks)
     try:
-        return generate.encode(c, q, k, v)
+        return generate.encode(c, q, k, v, sinks)
     finally:
         generate.attend = given
 
 
 def check(path):
     c, (q, k, v, out, lse) = generate.decode(path.read_bytes())
-    expected_out, expected_lse, _ = generate.attend(c, q, coded(k), coded(v))
+    expected_out, expected_lse, _ = generate.attend(
+        c, q, coded(k), coded(v), None)
     torch.testing.assert_close(out.double(), expected_out, rtol=1e-7,
                                atol=1e-12)
     torch.testing.assert_close(lse, expected_lse, rtol=1e-12, atol=1e-12)
