@@ -73,8 +73,15 @@ static void cut_pages(struct prefill *p, size_t page_bytes)
 static bool open_pages(struct prefill *p)
 {
 	struct rank *r = p->r;
-	size_t page_bytes;
+	uint64_t most = 0;
+	size_t page_bytes, i;
 
+	/* No page holds more than the longest range has. */
+	for (i = 0; i < r->shard->count; i++)
+		if (r->shard->ranges[i].length > most)
+			most = r->shard->ranges[i].length;
+	if (most > r->job->options->page_tokens)
+		most = r->job->options->page_tokens;
 	p->count = shard_pages(r->shard, r->job->options->page_tokens);
 	p->full = calloc(p->count + 1, sizeof(*p->full));
 	p->kv = calloc(p->count + 1, sizeof(*p->kv));
@@ -83,11 +90,10 @@ static bool open_pages(struct prefill *p)
 	if (!p->full || !p->kv || !p->page || !p->q)
 		return rank_fail(r, "no memory for its list of pages",
 				 "free some, or use larger --page-tokens");
-	if (!rank_check(r,
-			kvr_attention_page_bytes(&r->job->desc,
-						 r->job->options->page_tokens,
-						 &page_bytes),
-			"sizing a page") ||
+	if (!rank_check(
+		    r,
+		    kvr_attention_page_bytes(&r->job->desc, most, &page_bytes),
+		    "sizing a page") ||
 	    !allocate_pool(p, page_bytes))
 		return false;
 	cut_pages(p, page_bytes);

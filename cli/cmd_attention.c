@@ -173,14 +173,12 @@ static bool is_said(const struct attention_job *job, uint32_t index,
 	const struct place *place = job->place;
 	const struct rank_report *r = &job->reports[place->ranks[index]];
 
-	if (fate->end != LAUNCH_EXITED)
-		return false;
-	if (r->common && index > 0)
-		return true;
-	if (place->kind != PLACE_ENGINE)
-		return false;
+	/* Also by one that the engine ended before it could exit. */
 	if (r->common)
-		return place->ranks[index] > 0;
+		return index > 0 ||
+		       (place->kind == PLACE_ENGINE && place->ranks[index] > 0);
+	if (fate->end != LAUNCH_EXITED || place->kind != PLACE_ENGINE)
+		return false;
 	return is_news(r->status) &&
 	       place->ranks[index] > (r->blame == 0 ? 1 : 0);
 }

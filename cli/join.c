@@ -28,6 +28,12 @@ enum {
 	SAME_DTYPE,
 	SAME_CAUSAL,
 	SAME_SCALE,
+	SAME_SOFTCAP,
+	SAME_WINDOW_LEFT,
+	SAME_WINDOW_RIGHT,
+	SAME_SINKS,
+	SAME_KV_WIRE,
+	SAME_INTEGRITY,
 	SAME_PARTITION,
 	SAME_STRIPE,
 	SAME_SLOTS,
@@ -50,7 +56,13 @@ static const char *const names[SAME_COUNT] = {
 	[SAME_VALUES_IN_KEYS] = "--values-in-keys",
 	[SAME_DTYPE] = "the input's type",
 	[SAME_CAUSAL] = "--causal",
-	[SAME_SCALE] = "--scale",
+	[SAME_SCALE] = "--scale (bits)",
+	[SAME_SOFTCAP] = "--softcap (bits)",
+	[SAME_WINDOW_LEFT] = "--window's left, plus 1",
+	[SAME_WINDOW_RIGHT] = "--window's right, plus 1",
+	[SAME_SINKS] = "whether the input has sinks",
+	[SAME_KV_WIRE] = "--kv-wire",
+	[SAME_INTEGRITY] = "--integrity",
 	[SAME_PARTITION] = "--partition",
 	[SAME_STRIPE] = "--partition's stripe",
 	[SAME_SLOTS] = "--slots",
@@ -98,9 +110,10 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 {
 	const struct attention_options *o = job->options;
 	const struct attention_input *in = job->input;
-	uint32_t scale;
+	uint32_t scale, softcap;
 
 	memcpy(&scale, &o->scale, sizeof(scale));
+	memcpy(&softcap, &o->softcap, sizeof(softcap));
 	mine->same[SAME_REPORT] = sizeof(struct rank_report);
 	mine->same[SAME_TOKENS] = in->tokens;
 	mine->same[SAME_SEQUENCES] = in->sequences;
@@ -113,6 +126,12 @@ static void tell_job(const struct attention_job *job, struct introduction *mine)
 	mine->same[SAME_DTYPE] = in->dtype;
 	mine->same[SAME_CAUSAL] = o->causal;
 	mine->same[SAME_SCALE] = scale;
+	mine->same[SAME_SOFTCAP] = softcap;
+	mine->same[SAME_WINDOW_LEFT] = (uint64_t)o->window.left + 1;
+	mine->same[SAME_WINDOW_RIGHT] = (uint64_t)o->window.right + 1;
+	mine->same[SAME_SINKS] = in->sinks != NULL;
+	mine->same[SAME_KV_WIRE] = o->kv_wire;
+	mine->same[SAME_INTEGRITY] = o->integrity;
 	mine->same[SAME_PARTITION] = o->partition;
 	mine->same[SAME_STRIPE] = o->stripe;
 	mine->same[SAME_SLOTS] = o->slots;

@@ -28,7 +28,7 @@ static const struct command {
 	{"doctor", (char[]){"kvring doctor"}, cmd_doctor,
 	 "find what keeps RDMA from working"},
 	{"bench", (char[]){"kvring bench"}, cmd_bench,
-	 "measure latency, bandwidth and overlap"},
+	 "measure latency, bandwidth, passes and overlap"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

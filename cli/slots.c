@@ -66,6 +66,17 @@ static bool largest_block(struct attention_job *job, size_t *out,
 	return true;
 }
 
+/* A slot with integrity: a checksum of each chunk, and two more. */
+static size_t sealed_bytes(const struct attention_job *job)
+{
+	uint64_t chunk = job->options->chunk_bytes;
+	size_t chunks = (size_t)((job->slot_bytes + chunk - 1) / chunk);
+
+	if (!job->options->integrity)
+		return job->slot_bytes;
+	return job->slot_bytes + (chunks + 2) * sizeof(uint32_t);
+}
+
 bool attention_size_slots(struct attention_job *job, bool *usage,
 			  struct complaint *why)
 {
@@ -90,7 +101,7 @@ bool attention_size_slots(struct attention_job *job, bool *usage,
 	if (job->place->kind != PLACE_HERE &&
 	    job->slot_bytes < COLLECTING_BYTES)
 		job->slot_bytes = COLLECTING_BYTES;
-	bytes = (job->slot_bytes + KVR_CHUNKS_MAX - 1) / KVR_CHUNKS_MAX;
+	bytes = (sealed_bytes(job) + KVR_CHUNKS_MAX - 1) / KVR_CHUNKS_MAX;
 	/* One rank sends nothing. */
 	if (bytes <= o->chunk_bytes || job->n == 1)
 		return true;
@@ -122,7 +133,7 @@ static uint64_t needed_bytes(const struct attention_job *job, uint32_t ranks)
 		in->value_dim * (element + sizeof(float)) + sizeof(float);
 	uint64_t slots = job->n > 1 ? o->slots : 0;
 
-	return ranks * ((slots + 1) * job->slot_bytes + list_bytes(job)) +
+	return ranks * ((slots + 1) * sealed_bytes(job) + list_bytes(job)) +
 	       in->tokens * in->q_heads * row * ranks / job->n;
 }
 

@@ -370,7 +370,10 @@ static void judge(const struct verifier *v, struct verification *out)
 	 * e4m3 is off by 2.6 % of a value as a rule and 6.25 % at most. That of
 	 * V shows as it is where one key has all the weight; that of K moves
 	 * scores of Gaussian inputs by 0.026 each, 0.15 at worst, and weights
-	 * by that part: 3.7 % in all.
+	 * by that part: 3.7 % in all, and at most twice what V may be off where
+	 * heads are so narrow that errors do not average out. A row may be
+	 * small because large values cancel, which their errors do not: of it
+	 * alone it can only be said that it is not another one.
 	 */
 	bool fp8 = v->job->options->kv_wire == KVR_KV_E4M3;
 	double difference = 0, reference = 0, largest = 1;
@@ -382,8 +385,8 @@ static void judge(const struct verifier *v, struct verification *out)
 				     .out_limit = out_limits[dtype],
 				     .row_limit = row_limits[dtype]};
 	if (fp8) {
-		out->out_limit = 0.06;
-		out->row_limit = 0.2;
+		out->out_limit = 0.125;
+		out->row_limit = 1;
 	}
 	for (i = 0; i < v->workers; i++) {
 		w = &v->found[i];

@@ -337,9 +337,9 @@ static void explain_corrupt(const struct kvr_recorded *r,
 	const struct kvr_recording_failure *f = &r->head->failure;
 
 	kvr_verdict_say(out, KVR_FAULT_CORRUPT, f->rank, f->pass,
-			"rank %u sent or held a block of pass %llu that does "
-			"not match its checksums: memory was overwritten",
-			f->rank, (unsigned long long)f->pass);
+			"rank %u sent or held a block that does not match its "
+			"checksums: memory was overwritten",
+			f->rank);
 }
 
 static void explain_abort(const struct kvr_recordings *all,

@@ -283,6 +283,8 @@ static enum kvr_status take(struct kvr_pass *pass, uint32_t lane,
 	}
 	fill_block(pass, lane, &taken, out);
 	if (ring->integrity) {
+		/* It waits no more: it checks. */
+		kvr_ring_left(ring, ready_ns);
 		status = kvr_guard_take(pass, lane, out);
 		ready_ns = kvr_clock_ns();
 	}

@@ -40,7 +40,6 @@ static void pack_range(const struct pack *p, size_t head,
 {
 	const struct kvr_compute_shape *shape = &p->cpu->shape;
 	bool quantise = shape->kv_wire == KVR_KV_E4M3;
-	char *panel = to + head * kvr_cpu_panels(range->length) * p->bytes;
 	struct kvr_cpu_scales scales = {0};
 
 	if (quantise)
@@ -49,14 +48,15 @@ static void pack_range(const struct pack *p, size_t head,
 		size_t at = i * KVR_CPU_PANEL;
 		size_t left = (size_t)range->length - at;
 		size_t count = left < KVR_CPU_PANEL ? left : KVR_CPU_PANEL;
+		char *panel = to + (i * shape->kv_heads + head) * p->bytes;
 
 		if (quantise)
 			kvr_cpu_quantise_panel(shape, p->k, p->v, head,
 					       token + at, count, scales,
-					       panel + i * p->bytes);
+					       panel);
 		else
 			kvr_cpu_pack_panel(shape, p->k, p->v, head, token + at,
-					   count, panel + i * p->bytes);
+					   count, panel);
 	}
 }
 

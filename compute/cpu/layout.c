@@ -154,26 +154,42 @@ void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,
 
 /* -------------------------------------------------------------- append */
 
-/* Of a head whose panels begin at `panels`; `held` tokens are in them. */
-static void append_head(const struct kvr_compute_shape *shape, size_t held,
-			const struct kvr_tensor *k, const struct kvr_tensor *v,
-			size_t head, char *panels, size_t bytes)
+/* What was taken back may not even be finite. */
+static void clear_rows(const struct kvr_compute_shape *shape, size_t first,
+		       char *panel)
 {
-	size_t first = held % KVR_CPU_PANEL, count;
+	size_t size = kvr_dtype_bytes(shape->dtype);
+	size_t row = (KVR_CPU_PANEL - first) * size;
+	char *values = panel + shape->head_dim * KVR_CPU_PANEL * size;
+	char *end = panel + kvr_cpu_panel_elements(shape) * size;
 
-	panels += held / KVR_CPU_PANEL * bytes;
-	for (size_t token = 0; token < k->tokens; token += count) {
-		count = KVR_CPU_PANEL - first;
-		if (count > k->tokens - token)
-			count = k->tokens - token;
-		if (first)
-			pack_rows(shape, k, v, head, token, count, first,
-				  panels);
-		else
+	for (char *at = panel; at < values; at += KVR_CPU_PANEL * size)
+		memset(at + first * size, 0, row);
+	for (char *at = values; at < end;
+	     at += (size_t)KVR_CPU_PANEL * KVR_CPU_PANEL * size)
+		memset(at + first * KVR_CPU_PANEL * size, 0,
+		       row * KVR_CPU_PANEL);
+}
+
+/* The `count` tokens of a panel from its `first`, of every head. */
+static void append_panels(const struct kvr_compute_shape *shape,
+			  const struct kvr_tensor *k,
+			  const struct kvr_tensor *v, size_t token,
+			  size_t count, size_t first, char *panels)
+{
+	size_t bytes =
+		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
+
+	for (size_t head = 0; head < shape->kv_heads; head++) {
+		char *panel = panels + head * bytes;
+
+		if (!first) {
 			kvr_cpu_pack_panel(shape, k, v, head, token, count,
-					   panels);
-		first = 0;
-		panels += bytes;
+					   panel);
+			continue;
+		}
+		clear_rows(shape, first, panel);
+		pack_rows(shape, k, v, head, token, count, first, panel);
 	}
 }
 
@@ -181,17 +197,19 @@ void kvr_cpu_append(const struct kvr_compute_shape *shape, size_t held,
 		    const struct kvr_tensor *k, const struct kvr_tensor *v,
 		    void *page)
 {
-	size_t bytes =
-		kvr_cpu_panel_elements(shape) * kvr_dtype_bytes(shape->dtype);
-	size_t old = kvr_cpu_panels(held) * bytes;
-	size_t now = kvr_cpu_panels(held + k->tokens) * bytes;
-	size_t used = now * shape->kv_heads;
-	char *at = page;
+	size_t row = shape->kv_heads * kvr_cpu_panel_elements(shape) *
+		     kvr_dtype_bytes(shape->dtype);
+	size_t first = held % KVR_CPU_PANEL, count;
+	size_t used = kvr_cpu_panels(held + k->tokens) * row;
+	char *at = page, *panels = at + held / KVR_CPU_PANEL * row;
 
-	/* The last first: each moves up, into what those behind it left. */
-	for (size_t head = shape->kv_heads; head-- > 0;) {
-		memmove(at + head * now, at + head * old, old);
-		append_head(shape, held, k, v, head, at + head * now, bytes);
+	for (size_t token = 0; token < k->tokens; token += count) {
+		count = KVR_CPU_PANEL - first;
+		if (count > k->tokens - token)
+			count = k->tokens - token;
+		append_panels(shape, k, v, token, count, first, panels);
+		first = 0;
+		panels += row;
 	}
 	memset(at + used, 0,
 	       kvr_cpu_range_bytes(shape, held + k->tokens) - used);

@@ -5,8 +5,8 @@
  * range, as the micro-kernels stream them; the elements keep the input type.
  *
  *	block   | range 0                   | range 1                   | ...
- *	range   | kv head 0 | kv head 1 | ... | to 64 B |
- *	head    | panel 0 | panel 1 | ... | panel ceil(length / 16) - 1 |
+ *	range   | tokens 0 .. 15 | tokens 16 .. 31 | ... | to 64 B |
+ *	tokens  | panel of kv head 0 | panel of kv head 1 | ...
  *	panel   | K, transposed        | V, in groups of 16 columns      |
  *
  *	K	        token 0  1  2 ... 15
@@ -26,7 +26,8 @@
  * Tokens past the end of a range and columns past value_dim are 0. A range
  * always begins a panel, so that a rectangle of the mask does, too; and the
  * block of several ranges is theirs, one after the other: pages of a cache,
- * packed one by one, are gathered as they are.
+ * packed one by one, are gathered as they are. What a range has first does not
+ * depend on how long it is: a page grows, and is cut short, in place.
  *
  * Where the values are columns of the keys, a panel is K alone. The kernels
  * want V all the same: they get it turned out of K, when a panel is widened.

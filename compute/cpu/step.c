@@ -164,8 +164,14 @@ static bool look(const struct rectangle *r, size_t first, uint64_t key,
 	return true;
 }
 
+/* Panels of one head in f32; floats from one to the next. */
+struct panels {
+	const float *first;
+	size_t stride;
+};
+
 /* All tiles of the item against one tile of keys, in f32 at kv. */
-static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
+static void step_keys(const struct rectangle *r, uint64_t key, struct panels kv)
 {
 	const struct kvr_cpu *cpu = r->cpu;
 	size_t width = cpu->kernel->rows;
@@ -178,8 +184,8 @@ static void step_keys(const struct rectangle *r, uint64_t key, const float *kv)
 		if (!look(r, first, key, &view, &tile))
 			continue;
 		tile.q = r->scratch.q + first * cpu->shape.head_dim;
-		tile.panel_stride = kvr_cpu_tile_panel_elements(&cpu->shape);
-		tile.kv = kv + view.skip * tile.panel_stride;
+		tile.panel_stride = kv.stride;
+		tile.kv = kv.first + view.skip * kv.stride;
 		tile.scores = r->scratch.scores;
 		cpu->kernel->tile(&tile);
 	}
@@ -220,17 +226,13 @@ static void widen(const struct rectangle *r, const struct kvr_cpu_piece *piece,
 	const size_t bytes = packed * kvr_cpu_element_bytes(s);
 	const bool coded = s->kv_wire == KVR_KV_E4M3;
 	const char *from =
-		piece->data + (r->kv_head * piece->panels + skip) * bytes;
+		piece->data + (skip * s->kv_heads + r->kv_head) * bytes;
 	struct kvr_cpu_scales scales = {0};
 
-	if (!coded && !s->values_in_keys) {
-		to_f32(r->cpu, from, count * packed, to);
-		return;
-	}
 	if (coded)
 		scales = kvr_cpu_get_scales(s, piece->panels * KVR_CPU_PANEL,
 					    r->kv_head, piece->data);
-	for (size_t i = 0; i < count; i++, from += bytes) {
+	for (size_t i = 0; i < count; i++, from += s->kv_heads * bytes) {
 		if (coded)
 			codes_to_f32(r->cpu, from, scales, to);
 		else
@@ -242,13 +244,14 @@ static void widen(const struct rectangle *r, const struct kvr_cpu_piece *piece,
 }
 
 /*
- * Panels panel .. panel + count - 1 of the run, one after the other, as the
- * kernel wants them: where they are, if they are so already.
+ * Panels panel .. panel + count - 1 of the run, as the kernel wants them: where
+ * they are, if they are so already.
  */
-static const float *gather(const struct rectangle *r, size_t panel,
-			   size_t count)
+static struct panels gather(const struct rectangle *r, size_t panel,
+			    size_t count)
 {
 	const struct kvr_cpu *cpu = r->cpu;
+	size_t heads = cpu->shape.kv_heads;
 	size_t elements = kvr_cpu_tile_panel_elements(&cpu->shape);
 	const struct kvr_cpu_piece *piece;
 	size_t at = r->first + panel, end = at + count, some;
@@ -262,14 +265,17 @@ static const float *gather(const struct rectangle *r, size_t panel,
 		if (some > end - at)
 			some = end - at;
 		if (some == count && kvr_cpu_as_packed(cpu)) {
-			skip += r->kv_head * piece->panels;
-			return (const float *)(const void *)piece->data +
-			       skip * elements;
+			const float *data =
+				(const float *)(const void *)piece->data;
+
+			return (struct panels){
+				data + (skip * heads + r->kv_head) * elements,
+				heads * elements};
 		}
 		widen(r, piece, skip, some, to);
 		to += some * elements;
 	}
-	return r->scratch.kv;
+	return (struct panels){r->scratch.kv, elements};
 }
 
 /* Tiles of keys begin where they do for every item: results must agree. */

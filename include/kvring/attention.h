@@ -10,7 +10,8 @@
  * g = h / (q_heads / kv_heads). Accumulation and partial results are fp32 and
  * are merged in the order of steps, so that two runs agree bit for bit.
  * A row that sees no key gives out = 0 and lse = -inf. With a soft-cap C, as
- * FlashAttention and Gemma 2 define it, s_j becomes C tanh(s_j / C).
+ * FlashAttention and Gemma 2 define it, s_j becomes C tanh(s_j / C). Keys and
+ * values that a mask hides must be finite, too.
  *
  * A sink z_h of head h joins the sum of exp(s_j) as exp(z_h) and has no value:
  * a row gives less than it sees. z_h is a logit as it is, neither scaled nor
@@ -223,10 +224,15 @@ KVR_API void kvr_plan_desc_init(struct kvr_plan_desc *desc);
  * Agrees on a batch: collective. The ranges travel round the ring once, here;
  * kvr_attention_run then moves nothing but blocks, and these only as far as
  * any rank has queries that see them: a window that looks back no further than
- * the shard before costs one hop, not n - 1. Copies desc. Allocates the
+ * the shard before costs one hop, not n - 1. Copies desc and its lists, not
+ * what on_step_arg points to. Allocates the
  * packed local block, unless that is paged, the fp32 partials and the threads;
  * running allocates nothing. The plan borrows the ring: after close or reopen
- * of the ring it can only be destroyed. Errors: INVALID, NO_MEMORY, LIMIT (the
+ * of the ring it can only be destroyed. A plan is used by one thread at a time.
+ * INVALID, NO_MEMORY, LIMIT and UNSUPPORTED may be one rank's alone, while the
+ * others have a plan or wait for it: that rank calls kvr_ring_abort, unless all
+ * learn of it otherwise. After MISMATCH, which all get, the ring is whole.
+ * Errors: INVALID, NO_MEMORY, LIMIT (the
  * local block exceeds slot_bytes, see kvr_attention_block_bytes), UNSUPPORTED
  * (no such kernel; pages, and kv_wire is not plain), MISMATCH, FORKED, and what
  * the ring failed with.
@@ -248,8 +254,9 @@ kvr_attention_block_bytes(const struct kvr_plan_desc *desc, uint64_t tokens,
 			  size_t ranges, size_t *out);
 
 /*
- * The same of desc's own kv_ranges, exactly: what slot_bytes must be for this
- * rank's block and list of ranges. Of many short ranges it may be half of what
+ * The same of desc's own kv_ranges, exactly. slot_bytes is equal on all ranks:
+ * take the largest over the lists of all, which every rank can make for each
+ * other by kvr_ranges_*. Of many short ranges it may be half of what
  * kvr_attention_block_bytes must allow for. Errors: as there; INVALID also
  * where a range wraps.
  */
@@ -262,8 +269,9 @@ KVR_API const char *kvr_plan_kernel(const struct kvr_plan *plan);
 /*
  * Attention of the local queries over the keys of all ranks; collective: one
  * pass. q, k, v are this rank's rows in the order of its ranges, borrowed for
- * the call. out has q's tokens and heads, value_dim, and the type f32 or q's.
- * lse (may be NULL) is f32, head h of row t at lse[h * lse_head_stride + t];
+ * the call; one without rows passes tensors of 0 tokens, whose data may be
+ * NULL. out has q's tokens and heads, value_dim, and the type f32 or q's. lse
+ * (may be NULL) is f32, head h of row t at lse[h * lse_head_stride + t];
  * natural logarithm.
  * k and v are read before the first wait: with k = v = NULL the block packed
  * by kvr_attention_pack is sent. With values_in_keys v is always NULL.
@@ -279,7 +287,8 @@ kvr_attention_run(struct kvr_plan *plan, const struct kvr_tensor *q,
 
 /*
  * Packs k and v into the plan's local block, so that the caller can give up
- * their memory before kvr_attention_run. Local. Errors: INVALID, FORKED.
+ * their memory before kvr_attention_run. Local. Errors: INVALID, STATE (the
+ * plan is paged), FORKED.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_attention_pack(struct kvr_plan *plan, const struct kvr_tensor *k,

@@ -20,7 +20,7 @@
  *	object		concurrent calls allowed
  *	kvr_context	all but close
  *	kvr_memory	all but deregister
- *	kvr_ring	get_stats, get_failure and abort, at any time, from any
+ *	kvr_ring	get_stats, get_failure, record and abort: any time, any
  *			thread; everything else from one thread at a time
  *	kvr_pass	cancel, at any time, from any thread; everything else
  *			from one thread at a time

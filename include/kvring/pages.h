@@ -16,11 +16,14 @@
  *
  * A page is a kvr_segment: its place, and the bytes that it may grow to. It
  * begins at a multiple of KVR_PAGE_ALIGN in the process's memory. What is in
- * it depends on kv_heads, head_dim, value_dim, dtype and the kernel's layout
- * alone: pages outlive plans and rings, and serve any of the same shape, but
- * belong to the context that their memory is registered with. The bytes do not
- * say of what shape they are: a page of another one gives wrong results. How
- * many tokens a page has, its range says; nothing behind them is read or sent.
+ * it depends on kv_heads, head_dim, value_dim, values_in_keys, dtype and the
+ * kernel's layout alone, which is the same for portable, avx2 and avx512: pages
+ * outlive plans and rings, and serve any of the same shape, but belong to the
+ * context that their memory is registered with. The bytes do not say of what
+ * shape they are: a page of another one gives wrong results. How many tokens of
+ * a page count, its range says: the first of them, or all. Those behind change
+ * nothing, but up to 15 of them travel along and must be finite, as whatever a
+ * mask hides.
  *
  * A multiple of 16 tokens a page is best: neighbouring pages whose positions
  * go on are then computed on like one long range, and give the same bits.
@@ -47,9 +50,10 @@ kvr_attention_page_bytes(const struct kvr_plan_desc *desc, uint64_t tokens,
 
 /*
  * Puts rows of k and v behind the first `held` tokens of a page, which are
- * there already; what was behind these is lost: 0 begins anew. v is NULL where
- * values are in keys. Local, in the calling thread. Not while a run borrows the
- * page. Ranges of desc are ignored.
+ * there already; what was behind these is lost: 0 begins anew, and fewer than
+ * there are take tokens back. v is NULL where values are in keys. Local, in the
+ * calling thread; several may append to different pages. Not while a run
+ * borrows the page. Ranges of desc are ignored, the rest must be valid.
  * Errors: INVALID, UNSUPPORTED (no such kernel, or kv_wire is not plain), LIMIT
  * (the page is too small), FORKED; the page is then as it was.
  */
@@ -60,7 +64,8 @@ KVR_API KVR_MUST_CHECK enum kvr_status kvr_attention_page_append(
 /*
  * kvr_attention_run with this rank's keys in pages, one for each of its
  * kv_ranges; an empty range's is not looked at. One page may serve several
- * ranges, such as a prefix that sequences share. pages is read by the call
+ * ranges, such as a prefix that sequences share: it is kept once, but sent, and
+ * counted in slot_bytes, once for each. pages is read by the call
  * alone; what is in them is borrowed until it returns. The other ranks may
  * have pages or not. Pages that follow each other in memory, and are full,
  * count once against max_segments.

@@ -41,7 +41,7 @@ enum kvr_status {
 	KVR_ERR_PEER_LOST = -20, /* a rank died or fell silent */
 	KVR_ERR_TIMEOUT = -21,	 /* ranks alive, but a block never came */
 	KVR_ERR_ABORTED = -22,	 /* a rank called kvr_ring_abort */
-	KVR_ERR_MISMATCH = -23,	 /* ranks disagree; the log names the field */
+	KVR_ERR_MISMATCH = -23,	 /* ranks disagree; of a plan: ring intact */
 	KVR_ERR_PROTOCOL = -24,	 /* a peer sent what the protocol forbids */
 	KVR_ERR_CORRUPT = -25,	 /* a block's checksum is wrong */
 

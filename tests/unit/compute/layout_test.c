@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <math.h>
+
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/kernel.h"
 
@@ -95,9 +97,8 @@ static void layout_ranges_begin_panels(void **state)
 	(void)state;
 	assert_int_equal(panel, 16 * (5 + 32));
 	for (size_t i = 0; i < 4; token += range[i].length, i++)
-		for (size_t head = 0; head < 3; head++)
-			for (size_t from = 0; from < range[i].length;
-			     from += 16, at += panel) {
+		for (size_t from = 0; from < range[i].length; from += 16)
+			for (size_t head = 0; head < 3; head++, at += panel) {
 				size_t left = range[i].length - from;
 
 				assert_panel(&shape, at, head, token + from,
@@ -131,6 +132,56 @@ static void layout_block_is_its_ranges_one_after_the_other(void **state)
 		bytes);
 }
 
+/* Of one token, wherever its panel is. */
+static void assert_token(const struct kvr_compute_shape *shape,
+			 const float *panel, size_t head, size_t token,
+			 size_t place)
+{
+	const float *values = panel + (size_t)16 * shape->head_dim + place * 16;
+
+	for (size_t i = 0; i < shape->head_dim; i++)
+		assert_true(panel[i * 16 + place] ==
+			    name_of(0, token, head, i));
+	for (size_t i = 0; i < shape->value_dim; i++)
+		assert_true(values[i] == name_of(1, token, head, i));
+}
+
+/* Tokens taken back and others decoded: those that stay are where they were. */
+static void layout_page_is_cut_short_in_place(void **state)
+{
+	const struct kvr_compute_shape shape = {.q_heads = 3,
+						.kv_heads = 3,
+						.head_dim = 5,
+						.value_dim = 16,
+						.scale = 1};
+	const size_t panel = kvr_cpu_panel_elements(&shape);
+	float *page = aligned_alloc(64, kvr_cpu_range_bytes(&shape, 80));
+	struct kvr_tensor k = named(0, 70, 3, 5), v = named(1, 70, 3, 16);
+	struct kvr_tensor more_k = k, more_v = v;
+
+	(void)state;
+	assert_non_null(page);
+	kvr_cpu_append(&shape, 0, &k, &v, page);
+	page[3 * panel + 15] = page[3 * panel + 5 * 16 + 15 * 16] = NAN;
+	/* Tokens 60 .. 69 follow 20 of the 70. */
+	more_k.data = (float *)k.data + 60 * k.token_stride;
+	more_v.data = (float *)v.data + 60 * v.token_stride;
+	more_k.tokens = more_v.tokens = 10;
+	kvr_cpu_append(&shape, 20, &more_k, &more_v, page);
+	for (size_t place = 0; place < 30; place++)
+		for (size_t head = 0; head < 3; head++)
+			assert_token(&shape,
+				     page + (place / 16 * 3 + head) * panel,
+				     head, place < 20 ? place : place + 40,
+				     place % 16);
+	/* Nothing is left of the last two places. */
+	for (size_t i = 0; i < 2 * 3 * panel; i++)
+		assert_false(isnan(page[i]));
+	free(page);
+	free(k.data);
+	free(v.data);
+}
+
 /* More panels than a thread takes at a time, cut in the middle of ranges. */
 static void layout_many_panels_packed_once(void **state)
 {
@@ -150,8 +201,7 @@ static void layout_many_panels_packed_once(void **state)
 			size_t local = i < first ? i : i - first;
 			size_t base = i < first ? 0 : 1000;
 			size_t left = range[i >= first].length - local * 16;
-			size_t at = i < first ? head * first + local
-					      : 2 * first + head * 75 + local;
+			size_t at = i * 2 + head;
 
 			assert_panel(&shape, block + at * panel, head,
 				     base + local * 16, left < 16 ? left : 16);
@@ -307,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layout_ranges_begin_panels),
+		cmocka_unit_test(layout_page_is_cut_short_in_place),
 		cmocka_unit_test(layout_many_panels_packed_once),
 		cmocka_unit_test(layout_values_in_keys_is_keys_alone),
 		cmocka_unit_test(layout_turned_keys_are_packed_values),

@@ -245,8 +245,8 @@ static void recording_missing_is_named(void **state)
 	assert_int_equal(explain(&s, sizeof(s), &verdict), KVR_OK);
 	assert_int_equal(verdict.fault, KVR_FAULT_CORRUPT);
 	assert_string_equal(verdict.text,
-			    "rank 0 sent or held a block of pass 7 that does "
-			    "not match its checksums: memory was overwritten");
+			    "rank 0 sent or held a block that does not match "
+			    "its checksums: memory was overwritten");
 }
 
 static void explain_wrong_arguments_are_refused(void **state)
