@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define WHAT "'" CU_SEQLENS "'"
 
@@ -27,26 +26,6 @@ static bool check_shape(const char *path, const struct safetensors_tensor *t,
 				"%s: tensor " WHAT " has %" PRIu64 " elements; "
 				"make it one more than there are sequences",
 				path, t->shape[0]);
-	return true;
-}
-
-static bool read_all(int fd, void *to, size_t bytes, uint64_t offset)
-{
-	uint8_t *at = to;
-	ssize_t got;
-
-	while (bytes > 0) {
-		got = pread(fd, at, bytes, (off_t)offset);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got == 0)
-			errno = ENODATA;
-		if (got <= 0)
-			return false;
-		at += got;
-		offset += (uint64_t)got;
-		bytes -= (size_t)got;
-	}
 	return true;
 }
 
@@ -107,8 +86,8 @@ static bool take(const char *path, const struct safetensors *file,
 	size_t count = (size_t)t->shape[0];
 	size_t element = safetensors_dtype_bytes(t->dtype);
 
-	if (!read_all(file->fd, values, count * element,
-		      file->data_start + t->begin))
+	if (!safetensors_read(file->fd, values, count * element,
+			      file->data_start + t->begin))
 		return complain(why, "%s: cannot be read: %s; check the disk",
 				path, strerror(errno));
 	widen(values, count, element);

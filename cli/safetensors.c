@@ -256,7 +256,7 @@ static bool parse_header(const char *path, const char *text, size_t bytes,
 	return ok;
 }
 
-static bool read_all(int fd, void *to, size_t bytes, uint64_t offset)
+bool safetensors_read(int fd, void *to, size_t bytes, uint64_t offset)
 {
 	uint8_t *at = to;
 	ssize_t got;
@@ -265,6 +265,8 @@ static bool read_all(int fd, void *to, size_t bytes, uint64_t offset)
 		got = pread(fd, at, bytes, (off_t)offset);
 		if (got < 0 && errno == EINTR)
 			continue;
+		if (got == 0) /* shorter than when it was opened */
+			errno = ENODATA;
 		if (got <= 0)
 			return false;
 		at += got;
@@ -286,7 +288,7 @@ static bool read_header(const char *path, uint64_t file_bytes,
 	if (file_bytes == 0)
 		return complain(why, "%s: is empty; give a safetensors file",
 				path);
-	if (file_bytes < 8 || !read_all(file->fd, raw, 8, 0))
+	if (file_bytes < 8 || !safetensors_read(file->fd, raw, 8, 0))
 		return complain(why,
 				"%s: is shorter than a safetensors header;"
 				" copy it again",
@@ -311,7 +313,7 @@ static bool read_header(const char *path, uint64_t file_bytes,
 	if (!text)
 		return complain(why, "%s: no memory for its header; free some",
 				path);
-	ok = read_all(file->fd, text, length, 8) ||
+	ok = safetensors_read(file->fd, text, length, 8) ||
 	     complain(why, "%s: cannot be read: %s; check the disk", path,
 		      strerror(errno));
 	ok = ok && parse_header(path, text, length, file, why);

@@ -50,6 +50,9 @@ size_t safetensors_dtype_bytes(const char *dtype);
 bool safetensors_bytes(const uint64_t *shape, size_t rank, size_t element,
 		       uint64_t *out);
 
+/* All of them; false: errno says why, ENODATA when the file is shorter. */
+bool safetensors_read(int fd, void *to, size_t bytes, uint64_t offset);
+
 /* ------------------------------------------------------------- writing */
 
 struct safetensors_spec {

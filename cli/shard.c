@@ -145,36 +145,17 @@ static int map_piece(int fd, uint64_t offset, size_t bytes, struct rows *out)
 	return 0;
 }
 
-static int read_piece(int fd, uint64_t offset, size_t bytes, uint8_t *to)
-{
-	ssize_t got;
-
-	while (bytes > 0) {
-		got = pread(fd, to, bytes, (off_t)offset);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) /* shorter than when it was opened */
-			return got < 0 ? errno : ENODATA;
-		to += got;
-		offset += (uint64_t)got;
-		bytes -= (size_t)got;
-	}
-	return 0;
-}
-
 static int read_pieces(int fd, uint64_t offset, size_t row_bytes,
 		       const struct shard *shard, uint8_t *to)
 {
 	const struct piece *piece = shard->pieces;
 	size_t i, bytes;
-	int error;
 
 	for (i = 0; i < shard->piece_count; i++, piece++) {
 		bytes = piece->rows * row_bytes;
-		error = read_piece(fd, offset + piece->row * row_bytes, bytes,
-				   to);
-		if (error)
-			return error;
+		if (!safetensors_read(fd, to, bytes,
+				      offset + piece->row * row_bytes))
+			return errno;
 		to += bytes;
 	}
 	return 0;

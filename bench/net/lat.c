@@ -19,21 +19,6 @@
 /* A measurement is taken in so many parts. */
 #define PARTS 10
 
-/* Those of ib_write_lat and ib_send_lat. */
-static const struct output_column columns[] = {
-	{"bytes", "#bytes", 0},
-	{"iterations", "#iterations", 0},
-	{"min_usec", "t_min[usec]", 2},
-	{"max_usec", "t_max[usec]", 2},
-	{"typical_usec", "t_typical[usec]", 2},
-	{"average_usec", "t_avg[usec]", 2},
-	{"deviation_usec", "t_stdev[usec]", 2},
-	{"p99_usec", "99% percentile[usec]", 2},
-	{"p999_usec", "99.9% percentile[usec]", 2},
-};
-
-#define COLUMNS (sizeof(columns) / sizeof(*columns))
-
 /* --------------------------------------------------------------- rounds */
 
 static void send_whole(struct link *link)
@@ -138,15 +123,6 @@ static void run_rounds(const struct net_options *o, struct link *link,
 	free(stamps);
 }
 
-static void print(size_t bytes, uint64_t count, const struct samples *s,
-		  struct output *output)
-{
-	output_row(output,
-		   (const double[COLUMNS]){(double)bytes, (double)count, s->min,
-					   s->max, s->typical, s->average,
-					   s->deviation, s->p99, s->p999});
-}
-
 /* How many to measure. */
 static uint64_t warm_up(const struct net_options *o, struct link *link)
 {
@@ -203,7 +179,7 @@ static double measure(const struct net_options *o,
 	run_all(o, &link, wanted, &series);
 	link_close(&link);
 	samples = samples_of(series.usec, series.count);
-	print(bytes, series.count, &samples, output);
+	samples_print(bytes, series.count, &samples, output);
 	free(series.usec);
 	return series.seconds;
 }
@@ -216,8 +192,7 @@ static struct output *begin(const struct net_options *o,
 	struct output *output = NULL;
 
 	if (who->rank == 0)
-		output = output_new(o->format, net_test_names[o->test], columns,
-				    COLUMNS);
+		output = samples_output(o->format, net_test_names[o->test]);
 	sweep_describe(o, who, output);
 	if (o->test == NET_LAT)
 		output_text(output, "time",

@@ -26,20 +26,6 @@
 /* Longer than a progress thread looks before it sleeps. */
 #define PAUSE_NS 1000000
 
-static const struct output_column columns[] = {
-	{"bytes", "#bytes", 0},
-	{"iterations", "#iterations", 0},
-	{"min_usec", "t_min[usec]", 2},
-	{"max_usec", "t_max[usec]", 2},
-	{"typical_usec", "t_typical[usec]", 2},
-	{"average_usec", "t_avg[usec]", 2},
-	{"deviation_usec", "t_stdev[usec]", 2},
-	{"p99_usec", "99% percentile[usec]", 2},
-	{"p999_usec", "99.9% percentile[usec]", 2},
-};
-
-#define COLUMNS (sizeof(columns) / sizeof(*columns))
-
 /* ---------------------------------------------------------------- passes */
 
 /* Each block begins with its pass: a late or a wrong one is not missed. */
@@ -162,10 +148,7 @@ static double measure(const struct net_options *o,
 	run_passes(&r, count, usec);
 	passes_close(&r);
 	s = samples_of(usec, count);
-	output_row(output,
-		   (const double[COLUMNS]){(double)bytes, (double)count, s.min,
-					   s.max, s.typical, s.average,
-					   s.deviation, s.p99, s.p999});
+	samples_print(bytes, count, &s, output);
 	free(usec);
 	return s.average * (double)count * 1e-6;
 }
@@ -179,8 +162,7 @@ static struct output *begin(const struct net_options *o,
 	struct passes passes;
 
 	if (who->rank == 0)
-		output = output_new(o->format, net_test_names[o->test], columns,
-				    COLUMNS);
+		output = samples_output(o->format, net_test_names[o->test]);
 	passes_open(o, who, SLOTS, CHUNK_BYTES, BLOCK_BYTES, &passes);
 	output_text(output, "transport", passes_transport(&passes));
 	passes_close(&passes);

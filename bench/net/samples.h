@@ -3,7 +3,7 @@
 #ifndef KVR_BENCH_NET_SAMPLES_H
 #define KVR_BENCH_NET_SAMPLES_H
 
-#include <stddef.h>
+#include "bench/net/output.h"
 
 struct samples {
 	double min, max, average, deviation;
@@ -13,5 +13,11 @@ struct samples {
 
 /* Sorts values; count > 0. A percentile is the value at its nearest rank. */
 struct samples samples_of(double *values, size_t count);
+
+/* A table of them, in the columns of ib_write_lat and ib_send_lat; and a row.
+ */
+struct output *samples_output(enum output_format format, const char *test);
+void samples_print(size_t bytes, uint64_t count, const struct samples *s,
+		   struct output *output);
 
 #endif

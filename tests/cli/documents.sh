@@ -103,12 +103,12 @@ touch some-file.st
 has some-file.st kvring attention some
 
 # Installed, everything is in its place and finds its library.
-cmake --install "$KVRING_BUILD" --prefix "$work/root" >/dev/null
-"$work/root/bin/kvring" --version
-"$work/root/bin/kvring" bench --version
+cmake --install "$KVRING_BUILD" --prefix "$work/prefix" >/dev/null
+"$work/prefix/bin/kvring" --version
+"$work/prefix/bin/kvring" bench --version
 for page in "$pages"/*.1; do
-	[ -f "$work/root/share/man/man1/$(basename "$page")" ] ||
+	[ -f "$work/prefix/share/man/man1/$(basename "$page")" ] ||
 		die "$page is not installed"
 done
-[ -f "$work/root/share/bash-completion/completions/kvring" ] ||
+[ -f "$work/prefix/share/bash-completion/completions/kvring" ] ||
 	die "the completion is not installed"

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/registry.h"
+
 #define UNIT 0x1p-24
 
 struct reference_case cases[CASES_MAX];
@@ -212,4 +214,24 @@ void result_check(const struct reference_case *c, const struct result *r,
 {
 	for (size_t token = 0; token < shard->tokens; token++)
 		row_check(c, r, token, shard_row(shard, token), t, what);
+}
+
+void kernels_check(void (*check)(const struct reference_case *c,
+				 const struct kvr_compute_ops *ops))
+{
+	const struct kvr_compute_ops *ops;
+	size_t usable = 0;
+
+	for (size_t k = 0; (ops = kvr_registry_compute(k)); k++) {
+		char reason[160] = "";
+
+		if (ops->probe(reason, sizeof(reason)) != KVR_OK) {
+			print_message("%s left out: %s\n", ops->name, reason);
+			continue;
+		}
+		usable++;
+		for (size_t i = 0; i < case_count; i++)
+			check(&cases[i], ops);
+	}
+	assert_true(usable > 0);
 }

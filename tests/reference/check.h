@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 
+#include "runtime/compute.h"
 #include "tests/reference/case.h"
 
 #define CASES_MAX 256
@@ -33,6 +34,10 @@ struct tolerance {
 
 struct tolerance oracle_tolerance(const struct reference_case *c);
 struct tolerance kernel_tolerance(const struct reference_case *c);
+
+/* Every case by every kernel that this processor runs: at least one does. */
+void kernels_check(void (*check)(const struct reference_case *c,
+				 const struct kvr_compute_ops *ops));
 
 struct result {
 	struct kvr_tensor out;

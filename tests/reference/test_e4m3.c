@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/registry.h"
 #include "runtime/tensor.h"
 #include "tests/reference/check.h"
 
@@ -68,23 +67,9 @@ static void kernel_check(const struct reference_case *c,
 
 static void e4m3_every_case_matches_pytorch(void **state)
 {
-	const struct kvr_compute_ops *ops;
-	size_t usable = 0;
-
 	(void)state;
 	assert_true(case_count >= 10);
-	for (size_t k = 0; (ops = kvr_registry_compute(k)); k++) {
-		char reason[160] = "";
-
-		if (ops->probe(reason, sizeof(reason)) != KVR_OK) {
-			print_message("%s left out: %s\n", ops->name, reason);
-			continue;
-		}
-		usable++;
-		for (size_t i = 0; i < case_count; i++)
-			kernel_check(&cases[i], ops);
-	}
-	assert_true(usable > 0);
+	kernels_check(kernel_check);
 }
 
 int main(int argc, char **argv)

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/registry.h"
 #include "runtime/tensor.h"
 #include "tests/reference/check.h"
 
@@ -246,22 +245,8 @@ static void kernel_check(const struct reference_case *c,
 
 static void kernels_every_case_in_rings_match_float64(void **state)
 {
-	const struct kvr_compute_ops *ops;
-	size_t usable = 0;
-
 	(void)state;
-	for (size_t k = 0; (ops = kvr_registry_compute(k)); k++) {
-		char reason[160] = "";
-
-		if (ops->probe(reason, sizeof(reason)) != KVR_OK) {
-			print_message("%s left out: %s\n", ops->name, reason);
-			continue;
-		}
-		usable++;
-		for (size_t i = 0; i < case_count; i++)
-			kernel_check(&cases[i], ops);
-	}
-	assert_true(usable > 0);
+	kernels_check(kernel_check);
 }
 
 /* ----------------------------------------------------------------- cases */
