@@ -222,9 +222,9 @@ static uint64_t next_deadline(struct kvr_ring *ring)
 		if (kvr_engine_blocked(ring->engine))
 			deadline = sooner(deadline, now_ns + BLOCKED_NS);
 		if (ring->words)
-			deadline = sooner(deadline,
-					  kvr_words_look_ns(ring->words,
-							    now_ns));
+			deadline =
+				sooner(deadline,
+				       kvr_words_look_ns(ring->words, now_ns));
 	}
 	ring->sleeps++;
 	pthread_mutex_unlock(&ring->lock);
@@ -478,9 +478,8 @@ static void drive(struct kvr_ring *ring, uint64_t deadline_ns)
 		if (now_ns - begin_ns < SPIN_NS || arm(ring) != KVR_OK)
 			continue;
 		wake_ns = next_deadline(ring);
-		(void)sleep_on(
-			ring->epoll_fd,
-			wake_ns < deadline_ns ? wake_ns : deadline_ns);
+		(void)sleep_on(ring->epoll_fd,
+			       wake_ns < deadline_ns ? wake_ns : deadline_ns);
 		now_ns = kvr_clock_ns();
 	}
 }

@@ -448,7 +448,8 @@ static void part_from_streams(struct kvr_ring *ring)
 	pthread_mutex_lock(&ring->lock);
 	if (ring->words) {
 		kvr_log(&ring->context->log, KVR_LOG_ERROR,
-			"rank %u: kvr_ring_close before kvr_stream_plan_destroy",
+			"rank %u: kvr_ring_close before "
+			"kvr_stream_plan_destroy",
 			ring->rank);
 		kvr_words_detach(ring->words);
 	}

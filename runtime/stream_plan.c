@@ -229,9 +229,8 @@ static enum kvr_status lose(struct kvr_stream_plan *plan, const char *call,
 	return status;
 }
 
-static enum kvr_status put_write(struct kvr_stream_plan *plan,
-				 const char *call, size_t word, uint32_t value,
-				 void *stream)
+static enum kvr_status put_write(struct kvr_stream_plan *plan, const char *call,
+				 size_t word, uint32_t value, void *stream)
 {
 	char reason[256];
 	enum kvr_status status =
@@ -293,10 +292,10 @@ enum kvr_status kvr_pass_start_on_stream(struct kvr_stream_plan *plan,
 	ring = plan->words.ring;
 	for (uint32_t lane = 0; lane < KVR_LANES_MAX; lane++)
 		first[lane] = plan->lane[lane].first;
-	status = put_start(plan,
-			   kvr_words_code(ring->options.slots, (uint32_t)index,
-					  first),
-			   stream);
+	status = put_start(
+		plan,
+		kvr_words_code(ring->options.slots, (uint32_t)index, first),
+		stream);
 	if (status != KVR_OK)
 		return status;
 	plan->open = true;
@@ -417,8 +416,8 @@ enum kvr_status kvr_pass_end_on_stream(struct kvr_stream_plan *plan,
 	/* As the engine counts: see kvr_words_slot_of. */
 	slots = plan->words.ring->options.slots;
 	for (uint32_t lane = 0; lane < plan->words.ring->options.lanes; lane++)
-		plan->lane[lane].first = (plan->lane[lane].first +
-					  plan->lane[lane].steps - 1) %
-					 slots;
+		plan->lane[lane].first =
+			(plan->lane[lane].first + plan->lane[lane].steps - 1) %
+			slots;
 	return KVR_OK;
 }

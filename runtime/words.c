@@ -290,8 +290,7 @@ static bool lacks(struct kvr_words *w)
 
 static bool advance(struct kvr_words *w, uint64_t now_ns)
 {
-	uint64_t patience_ns =
-		w->ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	uint64_t patience_ns = w->ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	bool acted = see_start(w, now_ns);
 
 	if (w->state == KVR_WORDS_STARTING)

@@ -34,8 +34,13 @@ struct kvr_word {
 	_Alignas(64) _Atomic uint64_t value;
 };
 
-enum { KVR_WORD_START, KVR_WORD_END, KVR_WORD_DONE, KVR_WORD_STATUS,
-       KVR_WORD_SLOTS };
+enum {
+	KVR_WORD_START,
+	KVR_WORD_END,
+	KVR_WORD_DONE,
+	KVR_WORD_STATUS,
+	KVR_WORD_SLOTS
+};
 
 enum { KVR_WORD_READY, KVR_WORD_RELEASED };
 
