@@ -12,28 +12,6 @@
 
 #define REPLAYS 12
 
-static const char *const transports[] = {"fake", "shm"};
-
-/* ------------------------------------------------------------- running */
-
-static void run_on(const char *transport, void (*body)(struct rank *),
-		   uint32_t n, uint32_t slots)
-{
-	struct ranks ranks;
-
-	ranks_init(&ranks, n);
-	ranks.transport = transport;
-	ranks.options.slots = slots;
-	ranks.body = body;
-	ranks_run(&ranks);
-}
-
-static void run(void (*body)(struct rank *), uint32_t n, uint32_t slots)
-{
-	for (size_t i = 0; i < 2; i++)
-		run_on(transports[i], body, n, slots);
-}
-
 /* -------------------------------------------------------------- replays */
 
 /* `passes` of them in a graph, replayed: every block is of its replay. */
@@ -74,25 +52,25 @@ static void replay_two(struct rank *rank)
 static void plan_replayed_graph_computes_each_replay(void **state)
 {
 	(void)state;
-	run(replay_one, 1, 2);
-	run(replay_one, 2, 1);
-	run(replay_one, 3, 2);
-	run(replay_one, 4, 3);
+	streamed_run_all(replay_one, 1, 2);
+	streamed_run_all(replay_one, 2, 1);
+	streamed_run_all(replay_one, 3, 2);
+	streamed_run_all(replay_one, 4, 3);
 }
 
 /* One pass of these would leave the next replay in other slots. */
 static void plan_graph_of_slots_passes_computes_each_replay(void **state)
 {
 	(void)state;
-	run(replay_two, 2, 2);
-	run(replay_two, 4, 2);
+	streamed_run_all(replay_two, 2, 2);
+	streamed_run_all(replay_two, 4, 2);
 }
 
 static void plan_words_of_32_bits_computes_the_same(void **state)
 {
 	(void)state;
 	played_set_wide(false);
-	run(replay_one, 3, 2);
+	streamed_run_all(replay_one, 3, 2);
 	played_set_wide(true);
 }
 
@@ -123,7 +101,7 @@ static void replay_in_turn(struct rank *rank)
 static void plan_graphs_in_turn_compute_each_launch(void **state)
 {
 	(void)state;
-	run(replay_in_turn, 3, 2);
+	streamed_run_all(replay_in_turn, 3, 2);
 }
 
 /* Nobody announced them: they come late, but come. */
@@ -147,7 +125,7 @@ static void replay_unannounced(struct rank *rank)
 static void plan_unannounced_replay_is_seen(void **state)
 {
 	(void)state;
-	run_on("shm", replay_unannounced, 2, 1);
+	streamed_run("shm", replay_unannounced, 2, 1, NULL);
 }
 
 /* ---------------------------------------------------------------- passes */
@@ -168,9 +146,9 @@ static void ahead(struct rank *rank)
 static void plan_passes_put_ahead_are_exact(void **state)
 {
 	(void)state;
-	run(ahead, 2, 2);
-	run(ahead, 4, 2);
-	run(ahead, 3, 4);
+	streamed_run_all(ahead, 2, 2);
+	streamed_run_all(ahead, 4, 2);
+	streamed_run_all(ahead, 3, 4);
 }
 
 /* Rank r takes (r + pass) mod (n + 1) blocks of each. */
@@ -187,8 +165,8 @@ static void early(struct rank *rank)
 static void plan_early_end_leaves_no_word_behind(void **state)
 {
 	(void)state;
-	run(early, 3, 2);
-	run(early, 4, 2);
+	streamed_run_all(early, 3, 2);
+	streamed_run_all(early, 4, 2);
 }
 
 /* Ended while a block is held, and without one of them. */
@@ -217,7 +195,7 @@ static void unreleased(struct rank *rank)
 static void plan_end_releases_what_is_held(void **state)
 {
 	(void)state;
-	run(unreleased, 3, 2);
+	streamed_run_all(unreleased, 3, 2);
 }
 
 /* Odd ranks have no stream. */
@@ -257,7 +235,7 @@ static void mixed(struct rank *rank)
 static void plan_beside_ranks_without_stream_is_exact(void **state)
 {
 	(void)state;
-	run(mixed, 4, 2);
+	streamed_run_all(mixed, 4, 2);
 }
 
 /*
@@ -306,7 +284,7 @@ static void one_queue(struct rank *rank)
 static void plan_one_queue_never_waits_for_itself(void **state)
 {
 	(void)state;
-	run(one_queue, 4, 2);
+	streamed_run_all(one_queue, 4, 2);
 }
 
 /* ----------------------------------------------------------- accumulating */

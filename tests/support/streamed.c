@@ -169,3 +169,37 @@ void streamed_sync(struct streamed *s)
 {
 	played_sync(s->stream);
 }
+
+/* ---------------------------------------------------------------- ranks */
+
+void streamed_run(const char *transport, void (*body)(struct rank *),
+		  uint32_t n, uint32_t slots,
+		  void (*adjust)(uint32_t rank, struct kvr_ring_options *))
+{
+	struct streamed_common common;
+	struct ranks ranks;
+
+	memset(&common, 0, sizeof(common));
+	ranks_init(&ranks, n);
+	ranks.transport = transport;
+	ranks.options.slots = slots;
+	ranks.adjust = adjust;
+	ranks.body = body;
+	ranks.arg = &common;
+	ranks_run(&ranks);
+}
+
+void streamed_run_all(void (*body)(struct rank *), uint32_t n, uint32_t slots)
+{
+	streamed_run("fake", body, n, slots, NULL);
+	streamed_run("shm", body, n, slots, NULL);
+}
+
+void streamed_meet(struct rank *rank)
+{
+	struct streamed_common *common = rank->arg;
+
+	atomic_fetch_add(&common->there, 1);
+	while (atomic_load(&common->there) < rank->n)
+		streamed_pause();
+}

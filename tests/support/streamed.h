@@ -54,6 +54,23 @@ void gate_await(struct gate *gate);
 
 void streamed_sync(struct streamed *s);
 
+#define STREAMED_RANKS 4
+
+/* What the ranks of a test have in common: rank->arg. */
+struct streamed_common {
+	struct gate gate[STREAMED_RANKS];
+	atomic_uint there;
+};
+
+void streamed_run(const char *transport, void (*body)(struct rank *),
+		  uint32_t n, uint32_t slots,
+		  void (*adjust)(uint32_t rank, struct kvr_ring_options *));
+/* Over fake and shm. */
+void streamed_run_all(void (*body)(struct rank *), uint32_t n, uint32_t slots);
+
+/* Until all ranks got here, once; the ring may have failed meanwhile. */
+void streamed_meet(struct rank *rank);
+
 /* A little, for what another thread does. */
 void streamed_pause(void);
 
