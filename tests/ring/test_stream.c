@@ -10,7 +10,7 @@
 
 #include "tests/support/streamed.h"
 
-#define REPLAYS 12
+#define REPLAYS 8
 
 /* -------------------------------------------------------------- replays */
 

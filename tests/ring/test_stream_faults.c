@@ -35,6 +35,7 @@ static void aborted(struct rank *rank)
 	struct streamed s;
 
 	streamed_open(&s, rank);
+	streamed_meet(rank, 1);
 	if (rank->rank == 0) {
 		kvr_ring_abort(rank->ring);
 	} else {
@@ -69,6 +70,7 @@ static void aborted_midway(struct rank *rank)
 	struct streamed s;
 
 	streamed_open(&s, rank);
+	streamed_meet(rank, 1);
 	streamed_fill(&s, 0);
 	CHECK_STATUS(kvr_pass_start_on_stream(s.plan, 0, s.stream), KVR_OK);
 	streamed_step(&s);
@@ -102,12 +104,13 @@ static void never_started(struct rank *rank)
 	struct streamed s;
 
 	streamed_open(&s, rank);
+	streamed_meet(rank, 1);
 	if (rank->rank) {
 		streamed_pass(&s, 0, rank->n);
 		streamed_sync(&s);
 		CHECK_STATUS(kvr_stream_plan_check(s.plan), KVR_ERR_TIMEOUT);
 	}
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	streamed_close(&s, false);
 }
 
@@ -143,7 +146,7 @@ static void slow_stream(struct rank *rank)
 		streamed_pause();
 	atomic_store(&gate->open, true);
 	streamed_sync(&s);
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	streamed_close(&s, true);
 }
 
@@ -260,6 +263,7 @@ static void second_start(struct rank *rank)
 	struct streamed s;
 
 	streamed_open(&s, rank);
+	streamed_meet(rank, 1);
 	played_capture(s.stream);
 	streamed_fill(&s, 0);
 	CHECK_STATUS(kvr_pass_start_on_stream(s.plan, 0, s.stream), KVR_OK);
@@ -272,7 +276,7 @@ static void second_start(struct rank *rank)
 	CHECK_STATUS(kvr_stream_plan_expect(s.plan, 2), KVR_OK);
 	played_launch(s.stream, graph);
 	gate_await(gate);
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	if (rank->rank == 1)
 		played_launch(other, graph);
 	CHECK_STATUS(await_status(s.plan),
@@ -301,6 +305,7 @@ static void wrong_slots(struct rank *rank)
 	struct streamed s;
 
 	streamed_open(&s, rank);
+	streamed_meet(rank, 1);
 	played_capture(s.stream);
 	streamed_pass(&s, 0, rank->n);
 	graph = played_capture_end(s.stream);
@@ -308,7 +313,7 @@ static void wrong_slots(struct rank *rank)
 	played_launch(s.stream, graph);
 	streamed_sync(&s);
 	CHECK(atomic_load(&s.right) == rank->n);
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	played_launch(s.stream, graph);
 	streamed_sync(&s);
 	status = await_status(s.plan);
@@ -436,7 +441,7 @@ static void closed_first(struct rank *rank)
 	streamed_open(&s, rank);
 	streamed_pass(&s, 0, rank->n);
 	streamed_sync(&s);
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	kvr_ring_close(rank->ring);
 	rank->ring = NULL;
 	CHECK(strstr(rank->log, "kvr_ring_close before"));

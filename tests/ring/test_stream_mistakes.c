@@ -41,7 +41,7 @@ static void stale_replay(struct rank *rank)
 	played_launch(s.stream, graph);
 	streamed_sync(&s);
 	CHECK(atomic_load(&s.right) == rank->n);
-	streamed_meet(rank);
+	streamed_meet(rank, 0);
 	if (rank->rank == 0) {
 		played_launch(s.stream, graph);
 		/* With words that keep their value it does not wait. */

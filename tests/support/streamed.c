@@ -195,11 +195,11 @@ void streamed_run_all(void (*body)(struct rank *), uint32_t n, uint32_t slots)
 	streamed_run("shm", body, n, slots, NULL);
 }
 
-void streamed_meet(struct rank *rank)
+void streamed_meet(struct rank *rank, unsigned place)
 {
 	struct streamed_common *common = rank->arg;
 
-	atomic_fetch_add(&common->there, 1);
-	while (atomic_load(&common->there) < rank->n)
+	atomic_fetch_add(&common->there[place], 1);
+	while (atomic_load(&common->there[place]) < rank->n)
 		streamed_pause();
 }

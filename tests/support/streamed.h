@@ -10,7 +10,7 @@
 #include "tests/support/played.h"
 #include "tests/support/ranks.h"
 
-#define STREAMED_BYTES 20000
+#define STREAMED_BYTES 9000
 #define STREAMED_PASSES 2 /* of a plan: each has a local block */
 
 /* One rank's: a plan, a stream on a queue, and what was computed there. */
@@ -55,11 +55,12 @@ void gate_await(struct gate *gate);
 void streamed_sync(struct streamed *s);
 
 #define STREAMED_RANKS 4
+#define STREAMED_PLACES 2
 
 /* What the ranks of a test have in common: rank->arg. */
 struct streamed_common {
 	struct gate gate[STREAMED_RANKS];
-	atomic_uint there;
+	atomic_uint there[STREAMED_PLACES];
 };
 
 void streamed_run(const char *transport, void (*body)(struct rank *),
@@ -68,8 +69,8 @@ void streamed_run(const char *transport, void (*body)(struct rank *),
 /* Over fake and shm. */
 void streamed_run_all(void (*body)(struct rank *), uint32_t n, uint32_t slots);
 
-/* Until all ranks got here, once; the ring may have failed meanwhile. */
-void streamed_meet(struct rank *rank);
+/* Until all ranks got there, once; the ring may have failed meanwhile. */
+void streamed_meet(struct rank *rank, unsigned place);
 
 /* A little, for what another thread does. */
 void streamed_pause(void);
