@@ -24,7 +24,7 @@ function(kvr_cuda_choose_targets version)
 			-gencode arch=compute_${target},code=sm_${target})
 	endforeach()
 	list(TRANSFORM targets PREPEND sm_)
-	set(KVRING_CUDA_TARGETS ${targets} PARENT_SCOPE)
+	set_property(GLOBAL PROPERTY KVRING_CUDA_TARGETS "${targets}")
 	set(kvring_cuda_architectures ${flags} PARENT_SCOPE)
 endfunction()
 
@@ -54,6 +54,7 @@ endif()
 # kvr_cuda_kernels(TARGET FILE.cu...): what ptxas says of FILE.cu is kept as
 # FILE.o.log for the test of the budget.
 function(kvr_cuda_kernels target)
+	get_property(architectures GLOBAL PROPERTY KVRING_CUDA_TARGETS)
 	foreach(file IN LISTS ARGN)
 		get_filename_component(stem ${file} NAME_WE)
 		set(object ${CMAKE_CURRENT_BINARY_DIR}/${stem}.o)
@@ -67,7 +68,7 @@ function(kvr_cuda_kernels target)
 				${CMAKE_CURRENT_SOURCE_DIR}/${file}
 			DEPENDS ${file} compile.sh
 			DEPFILE ${object}.d
-			COMMENT "Compiling ${file} for ${KVRING_CUDA_TARGETS}"
+			COMMENT "Compiling ${file} for ${architectures}"
 			VERBATIM)
 		target_sources(${target} PRIVATE ${object})
 		set_property(GLOBAL APPEND PROPERTY KVRING_CUDA_LOGS
@@ -76,7 +77,6 @@ function(kvr_cuda_kernels target)
 endfunction()
 
 set_property(GLOBAL PROPERTY KVRING_CUDA_LEFT_OUT "")
-set(KVRING_CUDA_TARGETS "")
 if(KVRING_CUDA STREQUAL "AUTO" AND KVRING_SANITIZE)
 	kvr_cuda_leave_out("nvcc's part has no sanitizer")
 elseif(NOT KVRING_CUDA)
