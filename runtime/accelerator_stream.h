@@ -28,8 +28,7 @@ struct kvr_accelerator_words {
 struct kvr_accelerator_stream_ops {
 	/*
 	 * bytes of it, zero, for streams of the thread's current device.
-	 * Blocks. Errors: UNSUPPORTED (the device has no
-	 * such operations), NO_MEMORY, DEVICE.
+	 * Blocks. Errors: NO_MEMORY, DEVICE.
 	 */
 	enum kvr_status (*words_open)(size_t bytes,
 				      struct kvr_accelerator_words *out,
