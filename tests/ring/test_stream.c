@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -122,10 +122,16 @@ static void replay_unannounced(struct rank *rank)
 	played_graph_free(graph);
 }
 
+static void lively(uint32_t rank, struct kvr_ring_options *options)
+{
+	(void)rank;
+	options->heartbeat_ms = 50;
+}
+
 static void plan_unannounced_replay_is_seen(void **state)
 {
 	(void)state;
-	streamed_run("shm", replay_unannounced, 2, 1, NULL);
+	streamed_run("shm", replay_unannounced, 2, 1, lively);
 }
 
 /* ---------------------------------------------------------------- passes */
@@ -287,6 +293,52 @@ static void plan_one_queue_never_waits_for_itself(void **state)
 	streamed_run_all(one_queue, 4, 2);
 }
 
+/* ----------------------------------------------------------------- quiet */
+
+#define WATCHED_MS 200
+
+/* How often progress slept, and so woke, while nobody did anything. */
+static uint64_t sleeps(struct rank *rank)
+{
+	const struct timespec watched = {.tv_nsec = WATCHED_MS * 1000000L};
+	struct kvr_ring_stats stats;
+	uint64_t before;
+
+	kvr_ring_stats_init(&stats);
+	CHECK_STATUS(kvr_ring_get_stats(rank->ring, &stats), KVR_OK);
+	before = stats.sleeps;
+	nanosleep(&watched, NULL);
+	CHECK_STATUS(kvr_ring_get_stats(rank->ring, &stats), KVR_OK);
+	return stats.sleeps - before;
+}
+
+/* No look at the words while no pass is due; ten a millisecond while one is. */
+static void quiet(struct rank *rank)
+{
+	struct gate gate = {false, false};
+	struct streamed s;
+
+	streamed_open(&s, rank);
+	streamed_pass(&s, 0, rank->n);
+	streamed_sync(&s);
+	CHECK(sleeps(rank) < 10);
+	CHECK_STATUS(kvr_pass_start_on_stream(s.plan, 1, s.stream), KVR_OK);
+	streamed_gate(&s, &gate);
+	CHECK_STATUS(kvr_pass_end_on_stream(s.plan, s.stream), KVR_OK);
+	gate_await(&gate);
+	CHECK(sleeps(rank) <= 10 * WATCHED_MS + 10);
+	atomic_store(&gate.open, true);
+	streamed_sync(&s);
+	CHECK(sleeps(rank) < 10);
+	streamed_close(&s, true);
+}
+
+static void plan_quiet_words_let_progress_sleep(void **state)
+{
+	(void)state;
+	streamed_run("shm", quiet, 1, 2, NULL);
+}
+
 /* ----------------------------------------------------------- accumulating */
 
 struct add {
@@ -410,6 +462,7 @@ int main(void)
 		cmocka_unit_test(plan_end_releases_what_is_held),
 		cmocka_unit_test(plan_beside_ranks_without_stream_is_exact),
 		cmocka_unit_test(plan_one_queue_never_waits_for_itself),
+		cmocka_unit_test(plan_quiet_words_let_progress_sleep),
 		cmocka_unit_test(plan_accumulating_lane_brings_sums_home),
 	};
 
