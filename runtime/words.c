@@ -275,17 +275,34 @@ static bool end(struct kvr_words *w, uint64_t now_ns)
 
 /* ------------------------------------------------------------------ run */
 
-/* Is it the ring that keeps the pass waiting? Not a stream that computes. */
-static bool lacks(struct kvr_words *w)
+/*
+ * Is it the ring that keeps the pass waiting, and not a stream that computes?
+ * The recorder shall know.
+ */
+static bool waits(struct kvr_words *w, uint64_t now_ns)
 {
-	uint32_t slot;
+	enum kvr_recording_wait wait = KVR_WAIT_NEXT;
+	uint32_t lane = 0, slot;
 
-	if (w->state != KVR_WORDS_OPEN)
-		return w->state != KVR_WORDS_IDLE;
-	for (uint32_t lane = 0; lane < w->ring->options.lanes; lane++)
-		if (next_slot(w, lane, &slot))
-			return true;
-	return false;
+	switch (w->state) {
+	case KVR_WORDS_STARTING:
+		wait = KVR_WAIT_BEGIN;
+		break;
+	case KVR_WORDS_ENDING:
+		wait = KVR_WAIT_END;
+		break;
+	case KVR_WORDS_OPEN:
+		while (lane < w->ring->options.lanes &&
+		       !next_slot(w, lane, &slot))
+			lane++;
+		if (lane < w->ring->options.lanes)
+			break;
+		return false;
+	default:
+		return false;
+	}
+	kvr_ring_waits(w->ring, wait, lane, now_ns);
+	return true;
 }
 
 static bool advance(struct kvr_words *w, uint64_t now_ns)
@@ -299,7 +316,7 @@ static bool advance(struct kvr_words *w, uint64_t now_ns)
 		acted |= see_end(w, now_ns) || serve(w, now_ns);
 	if (w->state == KVR_WORDS_ENDING)
 		acted |= end(w, now_ns);
-	if (lacks(w) && now_ns >= w->moved_ns + patience_ns)
+	if (waits(w, now_ns) && now_ns >= w->moved_ns + patience_ns)
 		kvr_engine_abort(w->ring->engine, KVR_RANK_NONE,
 				 KVR_CAUSE_STALLED);
 	return acted;
