@@ -25,6 +25,13 @@ struct kvr_accelerator_words {
 	bool wide;	 /* the device has operations of 64 bits; else 32 */
 };
 
+/* Memory of the host, as kernels reach it. */
+struct kvr_accelerator_mapping {
+	void *host;
+	void *device; /* what kernels are given */
+	bool ours;    /* by map: else the driver knew it */
+};
+
 struct kvr_accelerator_stream_ops {
 	/*
 	 * bytes of it, zero, for streams of the thread's current device.
@@ -36,6 +43,18 @@ struct kvr_accelerator_stream_ops {
 
 	/* No stream uses them any more. Blocks. */
 	void (*words_close)(struct kvr_accelerator_words *words);
+
+	/*
+	 * Lets kernels of all devices reach bytes at host, whole pages, until
+	 * unmap. What the driver knows already, its devices' memory included,
+	 * stays as it is. Blocks. Errors: NO_MEMORY, DEVICE.
+	 */
+	enum kvr_status (*map)(void *host, size_t bytes,
+			       struct kvr_accelerator_mapping *out,
+			       char *reason, size_t reason_bytes);
+
+	/* Blocks. A mapping of zeros is ignored. */
+	void (*unmap)(struct kvr_accelerator_mapping *mapping);
 
 	/*
 	 * What is put on the stream from now on waits until the word at offset

@@ -62,6 +62,37 @@ static enum kvr_status attach(struct kvr_stream_plan *plan,
 	return status;
 }
 
+static void unmap_slots(struct kvr_stream_plan *plan)
+{
+	for (size_t i = 0; i < plan->slot_count; i++)
+		plan->ops->unmap(&plan->slots[i]);
+	free(plan->slots);
+}
+
+/* Landing slots in the host's memory must be within reach of kernels. */
+static enum kvr_status map_slots(struct kvr_stream_plan *plan,
+				 const struct kvr_ring *ring)
+{
+	size_t count = (size_t)ring->options.lanes * ring->options.slots;
+	enum kvr_status status = KVR_OK;
+	char reason[256];
+
+	plan->slots = calloc(count, sizeof(*plan->slots));
+	if (!plan->slots)
+		return KVR_ERR_NO_MEMORY;
+	plan->slot_count = count;
+	for (size_t i = 0; i < count && status == KVR_OK; i++) {
+		const struct kvr_piece *slot = &ring->slots[i];
+
+		/* Alone nothing lands, and a lane may be of empty blocks. */
+		if (slot->address && slot->bytes)
+			status = plan->ops->map(kvr_ring_writable(slot),
+						slot->bytes, &plan->slots[i],
+						reason, sizeof(reason));
+	}
+	return status == KVR_OK ? status : refuse(ring, status, reason);
+}
+
 static enum kvr_status allocate(struct kvr_stream_plan *plan,
 				const struct kvr_ring *ring,
 				const struct kvr_pass_desc *passes)
@@ -97,13 +128,16 @@ kvr_stream_plan_create_on(const struct kvr_accelerator_stream_ops *ops,
 	status = allocate(plan, ring, passes);
 	if (status != KVR_OK)
 		goto err_free;
-	status = attach(plan, ring);
+	status = map_slots(plan, ring);
+	if (status == KVR_OK)
+		status = attach(plan, ring);
 	if (status != KVR_OK)
 		goto err_words;
 	*out = plan;
 	return KVR_OK;
 
 err_words:
+	unmap_slots(plan);
 	ops->words_close(&plan->memory);
 err_free:
 	free(plan->passes);
@@ -154,6 +188,7 @@ void kvr_stream_plan_destroy(struct kvr_stream_plan *plan)
 		if (ring->pass.open)
 			(void)!kvr_pass_end(&ring->pass);
 	}
+	unmap_slots(plan);
 	plan->ops->words_close(&plan->memory);
 	free(plan->passes);
 	free(plan);
@@ -321,10 +356,8 @@ static void fill_block(const struct kvr_stream_plan *plan, uint32_t lane,
 	out->metadata = NULL;
 	out->metadata_bytes = 0;
 	if (step) {
-		const struct kvr_piece *piece =
-			&ring->slots[kvr_ring_slot_index(ring, lane, slot)];
-
-		out->data = kvr_ring_writable(piece);
+		out->data = plan->slots[kvr_ring_slot_index(ring, lane, slot)]
+				    .device;
 		out->bytes = ring->options.lane[lane].slot_bytes;
 		return;
 	}

@@ -23,6 +23,8 @@ struct kvr_stream_plan {
 	struct kvr_context *context;
 	const struct kvr_accelerator_stream_ops *ops;
 	struct kvr_accelerator_words memory;
+	struct kvr_accelerator_mapping *slots; /* [lane * slots + slot] */
+	size_t slot_count;
 	struct kvr_pass *pass;
 	struct kvr_pass_desc *passes; /* owned; their lists are borrowed */
 	size_t pass_count;

@@ -60,6 +60,46 @@ static void words_close(struct kvr_accelerator_words *words)
 	(void)cudaFreeHost(words->host);
 }
 
+static enum kvr_status map(void *host, size_t bytes,
+			   struct kvr_accelerator_mapping *out, char *reason,
+			   size_t reason_bytes)
+{
+	const char *call = "cudaPointerGetAttributes";
+	struct cudaPointerAttributes known;
+	cudaError_t error = cudaPointerGetAttributes(&known, host);
+	void *device = known.devicePointer;
+	bool ours;
+
+	if (error != cudaSuccess)
+		goto err_say;
+	ours = known.type == cudaMemoryTypeUnregistered;
+	if (ours) {
+		call = "cudaHostRegister";
+		error = cudaHostRegister(host, bytes,
+					 cudaHostRegisterMapped |
+						 cudaHostRegisterPortable);
+		if (error != cudaSuccess)
+			goto err_say;
+		call = "cudaHostGetDevicePointer";
+		error = cudaHostGetDevicePointer(&device, host, 0);
+		if (error != cudaSuccess)
+			goto err_unregister;
+	}
+	*out = (struct kvr_accelerator_mapping){host, device, ours};
+	return KVR_OK;
+
+err_unregister:
+	(void)cudaHostUnregister(host);
+err_say:
+	return kvr_cuda_failed(call, error, reason, reason_bytes);
+}
+
+static void unmap(struct kvr_accelerator_mapping *mapping)
+{
+	if (mapping->ours)
+		(void)cudaHostUnregister(mapping->host);
+}
+
 static enum kvr_status say(CUresult result, const char *call, char *reason,
 			   size_t reason_bytes)
 {
@@ -123,6 +163,8 @@ static enum kvr_status capturing(void *stream, bool *out, char *reason,
 const struct kvr_accelerator_stream_ops kvr_cuda_stream_ops = {
 	.words_open = words_open,
 	.words_close = words_close,
+	.map = map,
+	.unmap = unmap,
 	.wait = word_wait,
 	.write = word_write,
 	.capturing = capturing,

@@ -527,6 +527,43 @@ static void plan_nth_call_failing_unwinds(void **state)
 	streamed_run("fake", fails_once, 1, 2, NULL);
 }
 
+/* Slots are mapped one by one: the second and the third fail. */
+static void fails_mapping(struct rank *rank)
+{
+	struct kvr_stream_plan *plan = NULL;
+	struct streamed s;
+
+	streamed_open(&s, rank);
+	kvr_stream_plan_destroy(s.plan);
+	s.plan = NULL;
+	streamed_meet(rank, 0);
+	if (rank->rank == 0) {
+		CHECK(played_mapped() == 0);
+		for (unsigned n = 2; n <= 3; n++) {
+			played_fail_at(n);
+			CHECK_STATUS(kvr_stream_plan_create_on(
+					     &played_ops, rank->ring, s.passes,
+					     1, &plan),
+				     KVR_ERR_DEVICE);
+			CHECK(played_failed() && played_mapped() == 0);
+		}
+		CHECK_STATUS(kvr_stream_plan_create_on(&played_ops, rank->ring,
+						       s.passes, 1, &plan),
+			     KVR_OK);
+		CHECK(played_mapped() == 2);
+		kvr_stream_plan_destroy(plan);
+		CHECK(played_mapped() == 0);
+	}
+	streamed_meet(rank, 1);
+	streamed_close(&s, false);
+}
+
+static void plan_unmapped_slot_unwinds(void **state)
+{
+	(void)state;
+	streamed_run("shm", fails_mapping, 2, 2, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -542,6 +579,7 @@ int main(void)
 		cmocka_unit_test(plan_of_wrong_passes_is_refused),
 		cmocka_unit_test(plan_of_a_closed_ring_is_only_destroyed),
 		cmocka_unit_test(plan_nth_call_failing_unwinds),
+		cmocka_unit_test(plan_unmapped_slot_unwinds),
 	};
 
 	return cmocka_run_group_tests_name("stream_faults", tests, NULL, NULL);

@@ -49,7 +49,7 @@ struct played_graph {
 };
 
 static _Atomic enum played_mistake mistake;
-static atomic_uint fail_in;
+static atomic_uint fail_in, mapped;
 static atomic_bool failed, narrow;
 
 void played_set_mistake(enum played_mistake which)
@@ -66,6 +66,11 @@ void played_fail_at(unsigned n)
 {
 	atomic_store(&failed, false);
 	atomic_store(&fail_in, n);
+}
+
+unsigned played_mapped(void)
+{
+	return atomic_load(&mapped);
 }
 
 bool played_failed(void)
@@ -304,6 +309,25 @@ static void words_close(struct kvr_accelerator_words *words)
 	free(words->host);
 }
 
+/* Threads reach all that the process does. */
+static enum kvr_status map(void *host, size_t bytes,
+			   struct kvr_accelerator_mapping *out, char *reason,
+			   size_t reason_bytes)
+{
+	(void)bytes;
+	if (fails(reason, reason_bytes))
+		return KVR_ERR_DEVICE;
+	*out = (struct kvr_accelerator_mapping){host, host, true};
+	atomic_fetch_add(&mapped, 1);
+	return KVR_OK;
+}
+
+static void unmap(struct kvr_accelerator_mapping *mapping)
+{
+	if (mapping->ours)
+		atomic_fetch_sub(&mapped, 1);
+}
+
 static enum kvr_status put_word(enum kind kind,
 				const struct kvr_accelerator_words *words,
 				size_t offset, uint32_t value, void *stream,
@@ -352,6 +376,8 @@ static enum kvr_status capturing(void *stream, bool *out, char *reason,
 const struct kvr_accelerator_stream_ops played_ops = {
 	.words_open = words_open,
 	.words_close = words_close,
+	.map = map,
+	.unmap = unmap,
 	.wait = word_wait,
 	.write = word_write,
 	.capturing = capturing,

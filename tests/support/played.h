@@ -47,6 +47,9 @@ void played_fail_at(unsigned n);
 /* Did it? */
 bool played_failed(void);
 
+/* Mappings that are there. */
+unsigned played_mapped(void);
+
 /* Words of 32 bits, or of 64. */
 void played_set_wide(bool wide);
 
