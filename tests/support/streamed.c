@@ -117,7 +117,8 @@ void streamed_check(struct streamed *s, const struct kvr_block *block)
 		.origin = block->origin,
 	};
 
-	played_call(s->stream, compare, &work, sizeof(work));
+	if (!s->blind)
+		played_call(s->stream, compare, &work, sizeof(work));
 }
 
 static void pass_gate(const void *arg)

@@ -23,6 +23,11 @@ struct streamed {
 	struct kvr_segment segment[STREAMED_PASSES];
 	struct kvr_pass_desc passes[STREAMED_PASSES];
 	struct kvr_stream_plan *plan;
+	/*
+	 * No more blocks are compared: those of a pass that fails or is
+	 * cancelled may be written while a stream that was let through reads.
+	 */
+	bool blind;
 	atomic_uint pass;  /* whose local block was written last, from 1 */
 	atomic_uint right; /* blocks that were as they must be */
 	atomic_uint wrong;
