@@ -43,6 +43,12 @@ struct kvr_accelerator_attention_options {
 };
 
 struct kvr_accelerator_attention_ops {
+	/*
+	 * Loads cuBLAS, which the rest of the plug-in does without; reason
+	 * says why not, or what was found. Errors: UNSUPPORTED.
+	 */
+	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
+
 	/* As kvr_compute_ops' of that name. */
 	size_t (*block_bytes)(const struct kvr_compute_shape *shape,
 			      struct kvr_ranges kv);

@@ -503,7 +503,20 @@ static enum kvr_status merge(const struct kvr_partial *a,
 							      : KVR_ERR_DEVICE;
 }
 
+static enum kvr_status probe(char *reason, size_t reason_bytes)
+{
+	const struct kvr_cuda_blas *calls;
+	enum kvr_status status =
+		kvr_cuda_blas_load(&calls, reason, reason_bytes);
+
+	if (status == KVR_OK)
+		snprintf(reason, reason_bytes,
+			 "tensors in GPU memory, products by cuBLAS");
+	return status;
+}
+
 const struct kvr_accelerator_attention_ops kvr_cuda_attention = {
+	.probe = probe,
 	.block_bytes = kvr_cuda_block_bytes,
 	.open = kvr_cuda_attention_open,
 	.close = kvr_cuda_attention_close,
