@@ -41,8 +41,8 @@ template <typename T> static __device__ __forceinline__ T *kvr_shared()
 
 template <typename... P, typename... A>
 static inline cudaError_t kvr_launch_config(void (*kernel)(P...),
-					     const cudaLaunchConfig_t &config,
-					     A... args)
+					    const cudaLaunchConfig_t &config,
+					    A... args)
 {
 	/* Converted to the parameters' own types, then by address. */
 	return [&](P... converted) {
