@@ -50,6 +50,8 @@ struct kvr_pointer_info {
 	uint64_t identity; /* of the allocation: never given out twice */
 };
 
+struct kvr_accelerator_attention_ops;
+
 struct kvr_accelerator_ops {
 	/* First, and for ever there: what is read before all is trusted. */
 	uint32_t abi;	  /* KVR_ACCELERATOR_ABI */
@@ -77,6 +79,9 @@ struct kvr_accelerator_ops {
 	 */
 	enum kvr_status (*pointer_query)(const void *address,
 					 struct kvr_pointer_info *out);
+
+	/* runtime/accelerator_attention.h */
+	const struct kvr_accelerator_attention_ops *attention;
 };
 
 /*
