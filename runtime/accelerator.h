@@ -51,6 +51,7 @@ struct kvr_pointer_info {
 };
 
 struct kvr_accelerator_stream_ops;
+struct kvr_accelerator_attention_ops;
 
 struct kvr_accelerator_ops {
 	/* First, and for ever there: what is read before all is trusted. */
@@ -82,6 +83,9 @@ struct kvr_accelerator_ops {
 
 	/* Words in the order of streams: runtime/accelerator_stream.h. */
 	const struct kvr_accelerator_stream_ops *stream;
+
+	/* runtime/accelerator_attention.h */
+	const struct kvr_accelerator_attention_ops *attention;
 };
 
 /*
