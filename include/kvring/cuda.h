@@ -50,7 +50,9 @@ struct kvr_stream_plan;
  * kvr_pass_begin, and what uses it, is refused. passes are copied; their
  * segments, metadata and memory are borrowed until then. The ring has no more
  * than one plan, and is open for longer than it. Other ranks may run the same
- * passes by kvr_pass_begin.
+ * passes by kvr_pass_begin. Landing slots are mapped, so that kernels reach
+ * them where kvr_pass_next_on_stream says; that they reach the local blocks
+ * (cudaHostAlloc, cudaHostRegister) is the caller's affair.
  *
  * With KVR_PROGRESS_CALLER words are looked at in kvr_ring_progress only,
  * which must then be called until the streams are through; nothing makes
