@@ -293,6 +293,44 @@ static void plan_one_queue_never_waits_for_itself(void **state)
 	streamed_run_all(one_queue, 4, 2);
 }
 
+/* The caller is the progress: words are looked at in its calls. */
+static void driven(struct rank *rank)
+{
+	struct gate last = {false, true};
+	struct kvr_pass_stats stats;
+	struct streamed s;
+
+	streamed_open(&s, rank);
+	for (uint32_t i = 0; i < REPLAYS; i++)
+		streamed_pass(&s, i % 2, rank->n);
+	streamed_gate(&s, &last);
+	while (!atomic_load(&last.reached)) {
+		enum kvr_status status = kvr_ring_progress(rank->ring);
+
+		CHECK(status == KVR_OK || status == KVR_ERR_AGAIN);
+	}
+	CHECK(atomic_load(&s.right) == REPLAYS * rank->n);
+	kvr_pass_stats_init(&stats);
+	CHECK_STATUS(kvr_pass_get_stats(kvr_stream_plan_pass(s.plan), &stats),
+		     KVR_OK);
+	CHECK(stats.steps == rank->n);
+	CHECK(stats.bytes_received == (uint64_t)STREAMED_BYTES * (rank->n - 1));
+	CHECK(stats.exposed_ns <= stats.wall_ns);
+	streamed_close(&s, true);
+}
+
+static void plan_driven_by_the_caller_is_exact(void **state)
+{
+	struct ranks ranks;
+
+	(void)state;
+	ranks_init(&ranks, 3);
+	ranks.transport = "shm";
+	ranks.progress = KVR_PROGRESS_CALLER;
+	ranks.body = driven;
+	ranks_run(&ranks);
+}
+
 /* ----------------------------------------------------------------- quiet */
 
 #define WATCHED_MS 200
@@ -462,6 +500,7 @@ int main(void)
 		cmocka_unit_test(plan_end_releases_what_is_held),
 		cmocka_unit_test(plan_beside_ranks_without_stream_is_exact),
 		cmocka_unit_test(plan_one_queue_never_waits_for_itself),
+		cmocka_unit_test(plan_driven_by_the_caller_is_exact),
 		cmocka_unit_test(plan_quiet_words_let_progress_sleep),
 		cmocka_unit_test(plan_accumulating_lane_brings_sums_home),
 	};

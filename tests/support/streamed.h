@@ -24,8 +24,9 @@ struct streamed {
 	struct kvr_pass_desc passes[STREAMED_PASSES];
 	struct kvr_stream_plan *plan;
 	/*
-	 * No more blocks are compared: those of a pass that fails or is
-	 * cancelled may be written while a stream that was let through reads.
+	 * Of a pass that fails or is cancelled blocks may be written while a
+	 * stream that was let through reads, and the local one be read while
+	 * it writes: it does neither.
 	 */
 	bool blind;
 	atomic_uint pass;  /* whose local block was written last, from 1 */

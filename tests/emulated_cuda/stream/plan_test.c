@@ -35,6 +35,8 @@ struct seat {
 	struct kvr_segment segment;
 	struct kvr_pass_desc pass;
 	struct kvr_stream_plan *plan;
+	/* The pass fails: what is let through would race with what is left. */
+	bool blind;
 };
 
 static const struct kvr_accelerator_stream_ops *operations =
@@ -87,8 +89,9 @@ static enum kvr_status put_step(struct seat *s)
 	status = kvr_pass_next_on_stream(s->plan, 0, s->stream, &block);
 	if (status != KVR_OK)
 		return status;
-	CHECK_CUDA(stamped_compare(block.data, block.origin, s->counts,
-				   s->stream));
+	if (!s->blind)
+		CHECK_CUDA(stamped_compare(block.data, block.origin, s->counts,
+					   s->stream));
 	return kvr_pass_release_on_stream(s->plan, 0, block.step, s->stream);
 }
 
@@ -96,7 +99,9 @@ static enum kvr_status put_pass(struct seat *s)
 {
 	enum kvr_status status;
 
-	CHECK_CUDA(stamped_fill(s->local, s->rank->rank, s->counts, s->stream));
+	if (!s->blind)
+		CHECK_CUDA(stamped_fill(s->local, s->rank->rank, s->counts,
+					s->stream));
 	status = kvr_pass_start_on_stream(s->plan, 0, s->stream);
 	for (uint32_t i = 0; i < s->rank->n && status == KVR_OK; i++)
 		status = put_step(s);
@@ -221,6 +226,7 @@ static void aborted(struct rank *rank)
 
 	seat_open(&s, rank);
 	seat_plan(&s);
+	s.blind = true;
 	exec = capture(&s, 1);
 	if (rank->rank)
 		for (uint32_t i = 0; i < REPLAYS; i++)
