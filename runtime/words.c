@@ -163,8 +163,9 @@ static bool collect(struct kvr_words *w, uint32_t lane, uint64_t now_ns)
 		w->out--;
 		w->moved_ns = now_ns;
 		acted = true;
-		if (s->real && kvr_engine_release(w->ring->engine, lane,
-						  s->step) == KVR_OK)
+		/* The engine knows no step that it did not give. */
+		if (kvr_engine_release(w->ring->engine, lane, s->step) ==
+		    KVR_OK)
 			kvr_pass_note_released(&w->ring->pass, lane, s->step,
 					       now_ns);
 	}
@@ -204,8 +205,8 @@ static bool give(struct kvr_words *w, uint32_t lane, uint64_t now_ns)
 	if (status == KVR_ERR_CANCELLED && !w->cancelled)
 		report(w, status);
 	w->cancelled = status != KVR_OK;
-	*s = (struct kvr_words_slot){w->given[lane]++, true, !w->cancelled};
-	if (s->real)
+	*s = (struct kvr_words_slot){w->given[lane]++, true};
+	if (!w->cancelled)
 		kvr_pass_note_taken(&w->ring->pass, lane, s->step,
 				    w->out ? now_ns : w->moved_ns, now_ns);
 	w->out++;

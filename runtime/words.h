@@ -76,7 +76,6 @@ enum kvr_words_state {
 struct kvr_words_slot {
 	uint32_t step;
 	bool given;
-	bool real; /* the engine's; else made up, for a cancelled pass */
 };
 
 /* All under ring->lock. */

@@ -373,7 +373,8 @@ static void wrong_calls(struct rank *rank)
 	}
 	CHECK_STATUS(kvr_pass_next_on_stream(s.plan, 0, s.stream, &block),
 		     KVR_ERR_END);
-	/* What is the stream's is nobody else's. */
+	/* The pass is open by now; what is the stream's is nobody else's. */
+	streamed_sync(&s);
 	pass = kvr_stream_plan_pass(s.plan);
 	CHECK_STATUS(kvr_pass_next(pass, 0, &block), KVR_ERR_STATE);
 	CHECK_STATUS(kvr_pass_release(pass, 0, 0), KVR_ERR_STATE);
