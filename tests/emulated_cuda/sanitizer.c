@@ -21,25 +21,10 @@ void emu_copy_quiet(void *to, const void *from, size_t bytes)
 	}
 }
 
-void emu_fill(void *at, unsigned char value, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		((unsigned char *)at)[i] = value;
-		__asm__ volatile("" ::: "memory");
-	}
-}
-
 #ifdef EMU_TSAN
 #include <sanitizer/tsan_interface.h>
 
 const bool emu_tsan = true;
-
-void emu_area_check_plain(const char *what, const void *at, size_t bytes)
-{
-	(void)what;
-	(void)at;
-	(void)bytes;
-}
 
 void __tsan_java_init(uintptr_t begin, uintptr_t size);
 void __tsan_java_alloc(uintptr_t at, uintptr_t size);
@@ -98,23 +83,20 @@ void emu_forget(void *at, size_t bytes)
 
 void emu_touch_read(const void *at, size_t bytes)
 {
+	emu_area_check("an operation reads", at, bytes);
 	if (bytes)
 		__tsan_read_range(at, bytes);
 }
 
 void emu_touch_write(void *at, size_t bytes)
 {
+	emu_area_check("an operation writes", at, bytes);
 	if (bytes)
 		__tsan_write_range(at, bytes);
 }
 
 #else
 const bool emu_tsan = false;
-
-void emu_area_check_plain(const char *what, const void *at, size_t bytes)
-{
-	emu_area_check(what, at, bytes);
-}
 
 void *emu_identity_new(void)
 {
