@@ -335,7 +335,7 @@ KVR_API void kvr_block_init(struct kvr_block *block);
  * several or none). The block may be read until it is released; up to `slots`
  * blocks may be held at once, but each held slot is one that prev cannot fill.
  * Waits up to wait_timeout_ms. Errors: END (all taken), CANCELLED, TIMEOUT,
- * INVALID, FORKED, STATE (too many held), and what the ring failed with.
+ * INVALID, FORKED, STATE (step - slots is held), and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_next(struct kvr_pass *pass, uint32_t lane, struct kvr_block *out);
