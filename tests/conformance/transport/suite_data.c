@@ -183,6 +183,36 @@ static void write_out_of_bounds_is_invalid(void **state)
 	pair_free(pair);
 }
 
+static void write_of_the_most_pieces_arrives_one_more_is_refused(void **state)
+{
+	enum { MANY_PIECES = 7000, BYTES = 3 * MANY_PIECES };
+	static uint8_t source[BYTES];
+	static struct kvr_piece pieces[MANY_PIECES];
+	struct pair *pair = pair_new(1, 1, BYTES, BYTES);
+	struct kvr_write write = {.pieces = pieces, .imm = number(0)};
+	uint32_t most = pair->ops->pieces_max(pair->out);
+	struct kvr_piece whole = pair_piece(pair, source, BYTES);
+
+	(void)state;
+	assert_true(most < MANY_PIECES);
+	test_fill(source, BYTES, 1);
+	for (size_t i = 0; i < MANY_PIECES; i++)
+		pieces[i] = (struct kvr_piece){source + 3 * i, 3, whole.key};
+	if (most > 0) {
+		write.piece_count = most + 1;
+		write.bytes = 3 * write.piece_count;
+		assert_int_equal(pair->ops->write(pair->out, &write),
+				 KVR_ERR_INVALID);
+	}
+	write.piece_count = most ? most : MANY_PIECES;
+	write.bytes = 3 * write.piece_count;
+	assert_int_equal(pair->ops->write(pair->out, &write), KVR_OK);
+	pair_run(pair, 1, 0);
+	assert_memory_equal(pair->ops->slot(pair->in, 0, 0), source,
+			    write.bytes);
+	pair_free(pair);
+}
+
 /* ---------------------------------------------------------------- SENT */
 
 static void write_source_is_free_after_sent(void **state)
@@ -555,6 +585,8 @@ int suite_data(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(write_of_random_pieces_arrives_intact),
+		cmocka_unit_test(
+			write_of_the_most_pieces_arrives_one_more_is_refused),
 		cmocka_unit_test(write_leaves_neighbouring_bytes_alone),
 		cmocka_unit_test(slot_of_any_size_is_page_aligned),
 		cmocka_unit_test(write_out_of_bounds_is_invalid),
