@@ -310,8 +310,8 @@ KVR_API void kvr_pass_desc_init(struct kvr_pass_desc *desc);
  * time. The local blocks start to travel at once (an accumulating lane's
  * when step 0 is released). *out is the ring's: no allocation, valid until
  * kvr_pass_end, and for its statistics until the next begin.
- * Errors: INVALID, LIMIT (a block larger than slot_bytes, or of more segments
- * a chunk than RDMA carries), STATE (a pass is open), FORKED, the ring's failure.
+ * Errors: INVALID, LIMIT (a block larger than slot_bytes, or more segments in a
+ * chunk than RDMA carries), STATE, FORKED, and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_begin(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
