@@ -259,8 +259,8 @@ struct kvr_ring_stats {
 	size_t size;
 	uint32_t generation;
 	uint64_t passes;	  /* begun */
-	uint64_t bytes_sent;	  /* payload, forwarding included */
-	uint64_t bytes_received;  /* payload */
+	uint64_t bytes_sent;	  /* of blocks and checksums, forwarded too */
+	uint64_t bytes_received;  /* of blocks and checksums */
 	uint64_t blocks_received; /* descriptors */
 	uint64_t credits_granted;
 	uint64_t sleeps;	   /* times that progress slept */
@@ -376,8 +376,8 @@ KVR_API KVR_MUST_CHECK enum kvr_status kvr_pass_cancel(struct kvr_pass *pass);
 struct kvr_pass_stats {
 	size_t size;
 	uint32_t steps;		 /* blocks taken, local ones too, all lanes */
-	uint64_t bytes_sent;	 /* payload */
-	uint64_t bytes_received; /* payload */
+	uint64_t bytes_sent;	 /* of blocks and checksums */
+	uint64_t bytes_received; /* of blocks and checksums */
 	uint64_t wall_ns;	 /* begin to end (or now) */
 	uint64_t exposed_ns;	 /* waited inside kvr_pass_next */
 	uint64_t held_ns;	 /* between next and release, steps added up */
