@@ -167,7 +167,7 @@ struct kvr_engine_block {
 /*
  * The next block of the open pass. On an accumulating lane steps 0 .. n, the
  * last being our own block come home (n = 1: step 0 only). Errors: AGAIN, END,
- * CANCELLED, STATE (no pass open, or every landing slot held), INVALID (no
+ * CANCELLED, STATE (no pass open, or the slot is still held), INVALID (no
  * such lane), or the failure.
  */
 enum kvr_status kvr_engine_take(struct kvr_engine *engine, uint32_t lane,

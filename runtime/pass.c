@@ -61,6 +61,34 @@ static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
 	return KVR_OK;
 }
 
+/* What a write cannot carry would be refused for ever. */
+static bool pieces_fit(const struct kvr_ring *ring, uint32_t lane)
+{
+	struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+	uint32_t most = out ? out->ops->pieces_max(out) : 0, count = 0;
+	size_t room = ring->options.chunk_bytes;
+
+	if (ring->pass.piece_count[lane] <= most || most == 0)
+		return true;
+	for (size_t i = 0; i < ring->pass.piece_count[lane]; i++) {
+		size_t left = ring->pass.pieces[lane][i].bytes;
+
+		while (left > 0) {
+			size_t part = left < room ? left : room;
+
+			if (++count > most)
+				return false;
+			left -= part;
+			room -= part;
+			if (room == 0) {
+				room = ring->options.chunk_bytes;
+				count = 0;
+			}
+		}
+	}
+	return true;
+}
+
 static enum kvr_status check_desc(const struct kvr_ring *ring,
 				  const struct kvr_pass_desc *desc)
 {
@@ -130,6 +158,10 @@ static enum kvr_status prepare(struct kvr_ring *ring,
 			return status;
 		if (ring->integrity)
 			kvr_guard_begin(ring, desc, lane, &pass->bytes[lane]);
+		if (!pieces_fit(ring, lane))
+			return refuse(ring, KVR_ERR_LIMIT,
+				      "more segments in one chunk than the "
+				      "transport carries; use smaller chunks");
 		pass->metadata_bytes[lane] =
 			(uint32_t)desc->lane[lane].metadata_bytes;
 	}

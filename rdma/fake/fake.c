@@ -400,6 +400,11 @@ static void fake_descriptor(struct kvr_endpoint *base, uint32_t lane,
 	*metadata = place->metadata;
 }
 
+static uint32_t fake_pieces_max(struct kvr_endpoint *base)
+{
+	return fake_endpoint(base)->script.pieces_max;
+}
+
 static enum kvr_status fake_write(struct kvr_endpoint *base,
 				  const struct kvr_write *write)
 {
@@ -577,6 +582,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.connect_poll = fake_connect_poll,
 	.slot = fake_slot,
 	.descriptor = fake_descriptor,
+	.pieces_max = fake_pieces_max,
 	.write = fake_write,
 	.describe = fake_describe,
 	.signal = fake_signal,

@@ -47,6 +47,8 @@ struct kvr_fake_script {
 	/* Outstanding writes before AGAIN, <= 192; 0: 64. Not the signals. */
 	uint32_t queue_depth;
 
+	uint32_t pieces_max; /* of one write; 0: any number */
+
 	/*
 	 * Sees the bytes of each chunk as it lands at rank `to`, and may
 	 * change them: a memory or a wire that forgets. NULL: nothing does.
