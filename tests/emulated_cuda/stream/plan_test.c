@@ -195,6 +195,30 @@ static void emulated_32_bit_words_compute_the_same(void **state)
 		0, CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, 1);
 }
 
+/* All of it, from kvr_stream_plan_create on, as a program has it. */
+static void loaded(struct rank *rank)
+{
+	struct seat s;
+
+	seat_open(&s, rank);
+	CHECK_STATUS(kvr_stream_plan_create(rank->ring, &s.pass, 1, &s.plan),
+		     KVR_OK);
+	for (uint32_t i = 0; i < REPLAYS; i++)
+		CHECK_STATUS(put_pass(&s), KVR_OK);
+	CHECK_CUDA(cudaStreamSynchronize(s.stream));
+	CHECK_STATUS(kvr_stream_plan_check(s.plan), KVR_OK);
+	CHECK(s.counts->right == REPLAYS * rank->n && s.counts->wrong == 0);
+	seat_close(&s);
+}
+
+static void emulated_plan_finds_the_plugin(void **state)
+{
+	(void)state;
+	if (!getenv("KVRING_CUDA_PLUGIN"))
+		skip();
+	run("shm", loaded, 2, 2, NULL);
+}
+
 /* Put on the stream one by one, as far ahead as there are. */
 static void ahead(struct rank *rank)
 {
@@ -458,6 +482,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(emulated_replays_compute_each_replay),
 		cmocka_unit_test(emulated_32_bit_words_compute_the_same),
+		cmocka_unit_test(emulated_plan_finds_the_plugin),
 		cmocka_unit_test(emulated_passes_put_ahead_are_exact),
 		cmocka_unit_test(emulated_abort_lets_launched_graphs_end),
 		cmocka_unit_test(emulated_growing_number_is_stale_at_replay),
