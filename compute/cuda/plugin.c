@@ -5,6 +5,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/driver.h"
 #include "compute/cuda/error.h"
+#include "compute/cuda/memory.h"
 
 static enum kvr_status probe(char *reason, size_t bytes)
 {
@@ -37,4 +38,5 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.probe = probe,
 	.device_info = kvr_cuda_device_info,
 	.pointer_query = kvr_cuda_pointer_query,
+	.memory = &kvr_cuda_memory,
 };

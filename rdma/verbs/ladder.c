@@ -84,7 +84,7 @@ static void add_dmabuf(const struct verbs_ladder_facts *f,
 		add(ladder, VERBS_RUNG_DMABUF, true);
 		return;
 	}
-	if (f->pcie < 0 && f->gpu.host_page_tables && f->same_switch)
+	if (f->pcie == 0 && f->gpu.host_page_tables && f->same_switch)
 		add(ladder, VERBS_RUNG_DMABUF, true);
 	add(ladder, VERBS_RUNG_DMABUF, false);
 }

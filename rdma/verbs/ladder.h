@@ -33,7 +33,7 @@ struct verbs_ladder_facts {
 	bool peermem;	  /* nvidia_peermem or nv_peer_mem is loaded */
 	bool same_switch; /* all cards and the GPU are below one PCIe switch */
 	enum kvr_gpu_way wanted;
-	int pcie; /* map by PCIe where there is another way; -1: as is best */
+	int pcie; /* as in struct kvr_gpu_settings */
 };
 
 struct verbs_step {
