@@ -36,6 +36,18 @@ enum kvr_gpu_flush {
 	KVR_GPU_FLUSH_READ = 3	/* the card reads back from the GPU */
 };
 
+/* How memory of GPUs is reached, by context. Elsewhere it changes nothing. */
+struct kvr_gpu_options {
+	size_t size;
+	enum kvr_gpu_way way;	  /* AUTO: KVRING_GPU_WAY, else as said */
+	enum kvr_gpu_flush flush; /* AUTO: KVRING_GPU_FLUSH, else as said */
+	/* 1: dma-bufs mapped by PCIe, 0: not, where a GPU has another way, too
+	 * (C2C); -1: KVRING_GPU_PCIE, else as is best */
+	int32_t pcie;
+};
+
+KVR_API void kvr_gpu_options_init(struct kvr_gpu_options *options);
+
 /* One GPU. Flags are 0 or 1, as the driver says. */
 struct kvr_gpu_info {
 	size_t size;

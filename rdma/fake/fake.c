@@ -518,6 +518,13 @@ static enum kvr_status fake_flush(struct kvr_endpoint *base)
 	return KVR_OK;
 }
 
+static void fake_slots_info(struct kvr_endpoint *base,
+			    struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
+}
+
 static int fake_event_fd(struct kvr_endpoint *base)
 {
 	return fake_endpoint(base)->event_fd;
@@ -575,6 +582,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.signal = fake_signal,
 	.poll = fake_poll,
 	.flush = fake_flush,
+	.slots_info = fake_slots_info,
 	.event_fd = fake_event_fd,
 	.arm = fake_arm,
 	.disarm = fake_disarm,

@@ -12,7 +12,7 @@
 
 /* One range, on each rail, in parts where a card takes less at once. */
 struct verbs_memory {
-	enum verbs_rung rung;
+	struct verbs_step step; /* how it is reached */
 	uint64_t address;
 	size_t bytes;
 	size_t part_bytes; /* of every part but the last; whole pages */

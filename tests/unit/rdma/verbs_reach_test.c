@@ -114,7 +114,7 @@ static void assert_rung(enum verbs_rung rung)
 	struct verbs_memory *memory = NULL;
 
 	assert_int_equal(reach(gpu, BYTES, &memory), KVR_OK);
-	assert_int_equal(memory->rung, rung);
+	assert_int_equal(memory->step.rung, rung);
 	verbs_memory_deregister(&t.base, memory);
 }
 
@@ -133,7 +133,7 @@ static void reach_of_host_memory_asks_nothing_of_the_gpu(void **state)
 
 	(void)state;
 	assert_int_equal(reach(host, sizeof(host), &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_HOST);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_HOST);
 	assert_int_equal(fake.mrs, 2);
 	assert_int_equal(fake.calls[FAKE_DEVICE_INFO], 0);
 	assert_int_equal(fake.exports, 0);
@@ -141,7 +141,7 @@ static void reach_of_host_memory_asks_nothing_of_the_gpu(void **state)
 	/* And where there is no seam at all. */
 	t.gpu.present = NULL;
 	assert_int_equal(reach(host, sizeof(host), &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_HOST);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_HOST);
 	verbs_memory_deregister(&t.base, memory);
 	assert_string_equal(fake_log(), "");
 }
@@ -153,7 +153,7 @@ static void reach_where_all_works_is_by_dmabuf_once_exported(void **state)
 	(void)state;
 	load_peermem();
 	assert_int_equal(reach(gpu, BYTES, &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_DMABUF);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_DMABUF);
 	/* One for both rails, and one for each proof. */
 	assert_int_equal(fake.exports, 3);
 	assert_int_equal(fake.dmabuf_mrs, 4);
@@ -173,7 +173,7 @@ static void reach_of_a_part_maps_that_part_alone(void **state)
 
 	(void)state;
 	assert_int_equal(reach(gpu + 4096 + 512, 10000, &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_DMABUF);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_DMABUF);
 	assert_int_equal(fake.longest_mr, 10000);
 	verbs_memory_deregister(&t.base, memory);
 }
