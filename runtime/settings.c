@@ -100,8 +100,7 @@ static enum kvr_status settle_gpu(const struct kvr_gpu_options *options,
 				  struct kvr_gpu_settings *out)
 {
 	/* In the order of enum kvr_gpu_way and enum kvr_gpu_flush. */
-	static const char *const ways[] = {"auto", "dmabuf", "peermem",
-					   "staging"};
+	static const char *const ways[] = {"auto", "dmabuf", "peermem"};
 	static const char *const flushes[] = {"auto", "none", "host", "read"};
 	struct kvr_gpu_options defaults;
 	enum kvr_status status = KVR_OK;
@@ -112,14 +111,14 @@ static enum kvr_status settle_gpu(const struct kvr_gpu_options *options,
 		options = &defaults;
 	way = options->way;
 	flush = options->flush;
-	if (options->size != sizeof(*options) || way > KVR_GPU_WAY_STAGING ||
+	if (options->size != sizeof(*options) || way > KVR_GPU_WAY_PEERMEM ||
 	    flush > KVR_GPU_FLUSH_READ) {
 		kvr_log(log, KVR_LOG_ERROR,
 			"the options for GPUs were not made by their init");
 		return KVR_ERR_INVALID;
 	}
 	if (!way)
-		status = settle_word(log, "KVRING_GPU_WAY", ways, 4, &way);
+		status = settle_word(log, "KVRING_GPU_WAY", ways, 3, &way);
 	if (!flush && status == KVR_OK)
 		status = settle_word(log, "KVRING_GPU_FLUSH", flushes, 4,
 				     &flush);

@@ -24,8 +24,7 @@ enum kvr_gpu_ordering {
 enum kvr_gpu_way {
 	KVR_GPU_WAY_AUTO = 0, /* the first of these that works */
 	KVR_GPU_WAY_DMABUF = 1,
-	KVR_GPU_WAY_PEERMEM = 2, /* nvidia_peermem */
-	KVR_GPU_WAY_STAGING = 3	 /* copies through pinned host memory */
+	KVR_GPU_WAY_PEERMEM = 2 /* nvidia_peermem */
 };
 
 /* What makes visible to it what a card wrote. */

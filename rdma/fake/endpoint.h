@@ -34,6 +34,14 @@ struct fake_described {
 	uint8_t metadata[KVR_METADATA_MAX];
 };
 
+/* Bytes that landed and that no flush made visible yet. */
+struct fake_unseen {
+	size_t offset, bytes; /* from the first slot on */
+};
+
+/* Polled and not flushed, and yet to be polled: no more can there be. */
+#define FAKE_UNSEEN (2 * FAKE_INBOX)
+
 /* Everything but config and memory is guarded by fake_lock. */
 struct fake_endpoint {
 	struct kvr_endpoint base;
@@ -54,6 +62,9 @@ struct fake_endpoint {
 
 	uint8_t *slots; /* IN */
 	size_t lane_offset[KVR_LANES_MAX], lane_stride[KVR_LANES_MAX];
+	uint8_t *unseen; /* IN: what the slots will be; NULL: nothing hides */
+	struct fake_unseen *late; /* [FAKE_UNSEEN], the first due first */
+	uint32_t late_count, flush_of, flush_calls; /* of them; so far */
 	struct fake_described *described; /* IN: [lane * slots + slot] */
 
 	struct fake_item *items; /* storage of the two lists */

@@ -46,6 +46,14 @@ struct kvr_fake_script {
 		     size_t count);
 	void *land_arg;
 
+	/*
+	 * Bytes that landed are seen in their slot only when a flush that
+	 * began after them is through, at the so many-th call of it; until
+	 * then the slot has what it had. 0: at once. As a GPU may see what a
+	 * card wrote into its memory.
+	 */
+	uint32_t flush_calls;
+
 	/* Everything into and out of this rank takes `slow_factor` longer. */
 	uint32_t slow_rank; /* KVR_RANK_NONE: nobody */
 	uint32_t slow_factor;

@@ -15,7 +15,6 @@ const char *verbs_rung_name(enum verbs_rung rung)
 		[VERBS_RUNG_HOST] = "host",
 		[VERBS_RUNG_DMABUF] = "dma-buf",
 		[VERBS_RUNG_PEERMEM] = "nvidia_peermem",
-		[VERBS_RUNG_STAGING] = "staging",
 	};
 
 	return names[rung];
@@ -110,11 +109,6 @@ void verbs_ladder_plan(const struct verbs_ladder_facts *facts,
 		skip(out, VERBS_RUNG_PEERMEM, why);
 	else
 		add(out, VERBS_RUNG_PEERMEM, false);
-	if (facts->wanted == KVR_GPU_WAY_AUTO ||
-	    facts->wanted == KVR_GPU_WAY_STAGING)
-		add(out, VERBS_RUNG_STAGING, false);
-	else
-		skip(out, VERBS_RUNG_STAGING, "another way is asked for");
 }
 
 struct verbs_pages verbs_pages_of(uint64_t address, size_t bytes, size_t page)
@@ -205,9 +199,6 @@ enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *f,
 	if (f->rung == VERBS_RUNG_HOST)
 		return take(KVR_GPU_FLUSH_NONE, "the slots are in host memory",
 			    out, why);
-	if (f->rung == VERBS_RUNG_STAGING)
-		return take(KVR_GPU_FLUSH_NONE,
-			    "the driver copies after the arrival", out, why);
 	if (f->wanted != KVR_GPU_FLUSH_AUTO)
 		return choose_wanted(f, out, why);
 	if (f->gpu.host_page_tables)

@@ -329,8 +329,6 @@ static enum kvr_status climb(struct climb *c, struct verbs_memory *memory)
 	for (uint32_t i = 0; i < c->ladder.count; i++) {
 		const struct verbs_step *step = &c->ladder.step[i];
 
-		if (step->rung == VERBS_RUNG_STAGING)
-			break;
 		status = try_step(c, step, memory);
 		if (status == KVR_OK && c->gpu)
 			say(c, memory, step);
@@ -390,7 +388,7 @@ enum kvr_status verbs_reach(struct verbs_transport *t,
 	memory = blank(t, wish);
 	if (!memory)
 		return KVR_ERR_NO_MEMORY;
-	if (c.gpu && c.ladder.step[0].rung != VERBS_RUNG_STAGING)
+	if (c.gpu && c.ladder.count)
 		order_copies(&c);
 	status = climb(&c, memory);
 	if (status != KVR_OK) {

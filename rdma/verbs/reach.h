@@ -42,10 +42,8 @@ struct verbs_wish {
 };
 
 /*
- * Registers it. pointer: what the address is; gpu: whose it is, both NULL for
- * host memory. Where no card reaches it, *out is NULL and the status
- * UNSUPPORTED: it is to be staged. Errors: UNSUPPORTED, NO_MEMORY, SYSTEM,
- * DEVICE; logged.
+ * Registers it. pointer: what the address is. Errors: UNSUPPORTED, no card
+ * reaches it; NO_MEMORY, SYSTEM, DEVICE; logged.
  */
 enum kvr_status verbs_reach(struct verbs_transport *t,
 			    const struct verbs_wish *wish,

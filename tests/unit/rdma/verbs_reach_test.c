@@ -218,7 +218,7 @@ static void reach_where_a_card_maps_none_does_not_export(void **state)
 	assert_logged("a card's driver maps none");
 }
 
-static void reach_where_none_does_is_staging_and_names_each(void **state)
+static void reach_where_none_does_is_refused_and_names_each(void **state)
 {
 	struct verbs_memory *memory = NULL;
 
@@ -231,7 +231,7 @@ static void reach_where_none_does_is_staging_and_names_each(void **state)
 		      "maps none; nvidia_peermem: not loaded");
 }
 
-static void reach_of_managed_memory_is_staging(void **state)
+static void reach_of_managed_memory_is_refused(void **state)
 {
 	struct verbs_memory *memory = NULL;
 
@@ -479,8 +479,8 @@ int main(void)
 		TEST(reach_where_dmabuf_fails_is_by_peermem_and_says_why),
 		TEST(reach_where_the_driver_exports_none_is_by_peermem),
 		TEST(reach_where_a_card_maps_none_does_not_export),
-		TEST(reach_where_none_does_is_staging_and_names_each),
-		TEST(reach_of_managed_memory_is_staging),
+		TEST(reach_where_none_does_is_refused_and_names_each),
+		TEST(reach_of_managed_memory_is_refused),
 		TEST(reach_where_writes_do_not_arrive_is_refused_by_proof),
 		TEST(reach_where_writes_fail_tells_of_the_iommu),
 		TEST(reach_with_bar1_too_small_names_both_sizes),
