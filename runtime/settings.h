@@ -10,7 +10,8 @@
 
 /*
  * devices, queue_pairs, gid_index, adaptive_routing: options first, then
- * KVRING_DEVICE, KVRING_QPS, KVRING_GID_INDEX, KVRING_ADAPTIVE_ROUTING.
+ * KVRING_DEVICE, KVRING_QPS, KVRING_GID_INDEX, KVRING_ADAPTIVE_ROUTING,
+ * KVRING_GPU_WAY, KVRING_GPU_FLUSH, KVRING_GPU_PCIE.
  * out->devices is the caller's to free; log is borrowed. Errors: INVALID
  * after one log line, NO_MEMORY.
  */
