@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory, devices and driver calls of the emulation. */
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
