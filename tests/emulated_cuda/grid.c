@@ -107,6 +107,7 @@ static void thread_main(void *argument)
 	struct thread *thread = argument;
 	struct block *block = current;
 
+	emu_thread_began();
 	block->launch->invoke(block->launch->function, block->args);
 	thread->state = LEFT;
 	block->left++;

@@ -118,6 +118,7 @@ void emu_device_wait(void);	  /* unlocked: everything enqueued */
 /* Back to the thread's own identity, for code that takes locks. */
 void emu_identity_leave(void);
 void emu_identity_enter(void);
+void emu_thread_began(void);
 
 /* capture.c; locked */
 cudaError_t emu_capture_forbidden(struct CUstream_st *stream);

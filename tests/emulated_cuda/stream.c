@@ -31,6 +31,15 @@ void emu_identity_enter(void)
 	emu_identity_switch(stream_identity);
 }
 
+/*
+ * Thread-local memory, threadIdx among it, was written when the thread began:
+ * who runs on it later comes after that.
+ */
+void emu_thread_began(void)
+{
+	emu_acquire(&own_identity);
+}
+
 struct emu_op *emu_op_new(emu_run run, const void *payload, size_t bytes)
 {
 	struct emu_op *op = calloc(1, sizeof(*op) + bytes);
@@ -167,6 +176,7 @@ static void *worker(void *argument)
 	struct CUstream_st *stream = argument;
 
 	own_identity = emu_identity_now();
+	emu_release(&own_identity);
 	pthread_mutex_lock(&emu.lock);
 	for (;;) {
 		if (stream->head) {
