@@ -89,6 +89,6 @@ else()
 		kvr_cuda_try(${CUDAToolkit_NVCC_EXECUTABLE})
 	else()
 		kvr_cuda_leave_out("no CUDA toolkit 12.0 or newer is found, with \
-nvcc and libcudart_static; -DCUDAToolkit_ROOT= names one")
+nvcc and libcudart_static: -DCUDAToolkit_ROOT= names one")
 	endif()
 endif()

@@ -381,13 +381,24 @@ CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target,
 	(void)target;
 	(void)scope;
 	DRIVER_CALL();
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	kvr_emulated_flush();
 	return CUDA_SUCCESS;
+}
+
+EMU_EXPORT cudaError_t cudaDeviceFlushGPUDirectRDMAWrites(
+	enum cudaFlushGPUDirectRDMAWritesTarget target,
+	enum cudaFlushGPUDirectRDMAWritesScope scope)
+{
+	(void)target;
+	(void)scope;
+	EMU_CALL();
+	kvr_emulated_flush();
+	return cudaSuccess;
 }
 
 #define ENTRY(name)                                                            \
 	{                                                                      \
-#name, (void *)name                                            \
+#name, (void *)(name)                                          \
 	}
 static const struct {
 	const char *name;

@@ -6,6 +6,8 @@
 #include "compute/cuda/launch.h"
 #include "tests/emulated_cuda/test_kernels.h"
 
+#define TILE 16
+
 struct pair { /* larger than a register, by value */
 	double a;
 	char b;
@@ -41,19 +43,19 @@ __global__ void lanes(unsigned *out)
 
 __global__ void transpose(const float *in, float *out, pair add)
 {
-	__shared__ float tile[32][33];
+	__shared__ float tile[TILE][TILE + 1];
 	float *copy = kvr_shared<float>();
-	int x = blockIdx.x * 32 + threadIdx.x;
-	int y = blockIdx.y * 32 + threadIdx.y;
-	int width = gridDim.x * 32, height = gridDim.y * 32;
+	int x = blockIdx.x * TILE + threadIdx.x;
+	int y = blockIdx.y * TILE + threadIdx.y;
+	int width = gridDim.x * TILE, height = gridDim.y * TILE;
 
 	tile[threadIdx.y][threadIdx.x] = in[y * width + x];
 	__syncthreads();
-	copy[threadIdx.x * 32 + threadIdx.y] = tile[threadIdx.y][threadIdx.x];
+	copy[threadIdx.x * TILE + threadIdx.y] = tile[threadIdx.y][threadIdx.x];
 	__syncthreads();
-	x = blockIdx.y * 32 + threadIdx.x;
-	y = blockIdx.x * 32 + threadIdx.y;
-	out[y * height + x] = copy[threadIdx.y * 32 + threadIdx.x] +
+	x = blockIdx.y * TILE + threadIdx.x;
+	y = blockIdx.x * TILE + threadIdx.y;
+	out[y * height + x] = copy[threadIdx.y * TILE + threadIdx.x] +
 		(float)add.a + (float)add.b;
 }
 
@@ -89,8 +91,8 @@ int run_lanes(unsigned *out, unsigned threads, cudaStream_t stream)
 int run_transpose(const float *in, float *out, unsigned x, unsigned y,
 		  cudaStream_t stream)
 {
-	return kvr_launch(transpose, dim3(x, y), dim3(32, 32),
-			  32 * 32 * sizeof(float), stream, in, out,
+	return kvr_launch(transpose, dim3(x, y), dim3(TILE, TILE),
+			  TILE * TILE * sizeof(float), stream, in, out,
 			  pair{0.5, 1});
 }
 

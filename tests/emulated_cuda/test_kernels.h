@@ -17,7 +17,7 @@ int run_note_order(unsigned *list, unsigned *count, unsigned blocks,
 		   unsigned threads, cudaStream_t stream);
 /* What each operation of a warp gave each thread. */
 int run_lanes(unsigned *out, unsigned threads, cudaStream_t stream);
-/* out = transposed in + 1.5, of 32 y rows of 32 x */
+/* out = transposed in + 1.5, of 16 y rows of 16 x */
 int run_transpose(const float *in, float *out, unsigned x, unsigned y,
 		  cudaStream_t stream);
 /* What is in dynamic shared memory when a block begins. */

@@ -115,6 +115,9 @@ static struct planted all[] = {
 	  STOPPED("divergent barrier in block (0,0,0): thread 0 waits for "
 		  "its")}},
 	{"stale_replay", "forward", {WRONG_RESULT, WRONG_RESULT, WRONG_RESULT}},
+	{"missing_flush",
+	 "forward",
+	 {WRONG_RESULT, WRONG_RESULT, WRONG_RESULT}},
 	{"credit_before_release",
 	 "forward",
 	 {WRONG_RESULT, WRONG_RESULT, RACE}},

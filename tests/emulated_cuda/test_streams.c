@@ -185,7 +185,9 @@ static void stream_destroyed_busy_finishes(void **state)
 	ok(cudaStreamCreateWithFlags(&gone, cudaStreamNonBlocking));
 	for (int i = 0; i < 5; i++)
 		ok(run_add_one(f->device, 32, gone));
+	ok(cudaEventRecord(f->event, gone));
 	ok(cudaStreamDestroy(gone));
+	ok(cudaEventSynchronize(f->event));
 	assert_true(fetch(f) == 5);
 }
 

@@ -2,6 +2,7 @@
 /* The plug-in as far as streams go, on emulated CUDA. */
 #include <stdio.h>
 
+#include "compute/cuda/device.h"
 #include "compute/cuda/driver.h"
 #include "compute/cuda/stream.h"
 #include "runtime/accelerator.h"
@@ -23,5 +24,7 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.size = sizeof(struct kvr_accelerator_ops),
 	.name = "emulated",
 	.probe = probe,
+	.device_info = kvr_cuda_device_info,
+	.pointer_query = kvr_cuda_pointer_query,
 	.stream = &kvr_cuda_stream_ops,
 };
