@@ -3,7 +3,7 @@
 
 #include "compute/cuda/launch.h"
 
-#define THREADS 32
+#define THREADS 4
 
 static __device__ uint8_t stamp(uint32_t rank, uint32_t pass, uint32_t offset)
 {

@@ -21,7 +21,7 @@
 #include "tests/emulated_cuda/stream/kernels.h"
 #include "tests/support/ranks.h"
 
-#define REPLAYS 6
+#define REPLAYS 4
 
 #define CHECK_CUDA(call) CHECK((call) == cudaSuccess)
 
