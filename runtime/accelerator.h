@@ -50,7 +50,8 @@ struct kvr_pointer_info {
 	uint64_t identity; /* of the allocation: never given out twice */
 };
 
-struct kvr_accelerator_memory_ops; /* accelerator_memory.h */
+struct kvr_accelerator_memory_ops;
+struct kvr_accelerator_attention_ops;
 
 struct kvr_accelerator_ops {
 	/* First, and for ever there: what is read before all is trusted. */
@@ -80,7 +81,11 @@ struct kvr_accelerator_ops {
 	enum kvr_status (*pointer_query)(const void *address,
 					 struct kvr_pointer_info *out);
 
+	/* runtime/accelerator_memory.h */
 	const struct kvr_accelerator_memory_ops *memory;
+
+	/* runtime/accelerator_attention.h */
+	const struct kvr_accelerator_attention_ops *attention;
 };
 
 /*

@@ -29,7 +29,7 @@ now=$(mktemp)
 trap 'rm -f "$now"' EXIT
 generator=()
 [ -f "$build/CMakeCache.txt" ] || generator=(-G Ninja)
-cmake --preset deb -B "$build" "${generator[@]}" >/dev/null
+cmake --preset deb -B "$build" "${generator[@]}" -DKVRING_CUDA=OFF >/dev/null
 cmake --build "$build" --target kvring >/dev/null
 abidw --headers-dir include/kvring --drop-private-types \
 	--exported-interfaces-only --drop-undefined-syms --no-show-locs \

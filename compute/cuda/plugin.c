@@ -2,6 +2,7 @@
 /* libkvring_cuda.so: the table behind the accelerator seam. */
 #include <stdio.h>
 
+#include "compute/cuda/attention.h"
 #include "compute/cuda/device.h"
 #include "compute/cuda/driver.h"
 #include "compute/cuda/error.h"
@@ -39,4 +40,5 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.device_info = kvr_cuda_device_info,
 	.pointer_query = kvr_cuda_pointer_query,
 	.memory = &kvr_cuda_memory,
+	.attention = &kvr_cuda_attention,
 };

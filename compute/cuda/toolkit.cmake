@@ -83,11 +83,12 @@ elseif(NOT KVRING_CUDA)
 	kvr_cuda_leave_out("-DKVRING_CUDA=${KVRING_CUDA}")
 else()
 	find_package(CUDAToolkit 12.0 QUIET)
-	if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+	if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND
+			TARGET CUDA::cudart_static)
 		kvr_cuda_choose_targets(${CUDAToolkit_VERSION})
 		kvr_cuda_try(${CUDAToolkit_NVCC_EXECUTABLE})
 	else()
-		kvr_cuda_leave_out("no CUDA toolkit 12.0 or newer is found; \
--DCUDAToolkit_ROOT= names one")
+		kvr_cuda_leave_out("no CUDA toolkit 12.0 or newer is found, with \
+nvcc and libcudart_static: -DCUDAToolkit_ROOT= names one")
 	endif()
 endif()

@@ -9,7 +9,8 @@ needs dpkg-deb dpkg-shlibdeps cpack ninja
 build=$KVRING_BUILD/deb
 generator=()
 [ -f "$build/CMakeCache.txt" ] || generator=(-G Ninja)
-cmake -S "$KVRING_SOURCE" --preset deb -B "$build" "${generator[@]}" >/dev/null
+cmake -S "$KVRING_SOURCE" --preset deb -B "$build" "${generator[@]}" \
+	-DKVRING_CUDA=OFF >/dev/null
 cmake --build "$build" >log 2>&1 || {
 	cat log
 	die "the build for Debian"
@@ -18,6 +19,16 @@ cpack --config "$build/CPackConfig.cmake" -B "$work/packed" >log 2>&1 || {
 	cat log
 	die "cpack"
 }
+# Kernels take long to compile: the plug-in's package is that of our build.
+wanted="kvring libkvring-dev libkvring0 "
+if [ -f "$KVRING_BUILD/libkvring_cuda.so" ]; then
+	cpack --config "$KVRING_BUILD/CPackConfig.cmake" -B "$work/packed" \
+		-D CPACK_COMPONENTS_ALL=cuda >log 2>&1 || {
+		cat log
+		die "cpack of the plug-in"
+	}
+	wanted="kvring libkvring-cuda libkvring-dev libkvring0 "
+fi
 mkdir -p only all
 for deb in packed/*.deb; do
 	name=$(dpkg-deb -f "$deb" Package)
@@ -31,7 +42,7 @@ for deb in packed/*.deb; do
 	[ -z "$(find "only/$name" -perm /022 ! -type l)" ] ||
 		die "$name: others may write"
 done
-[ "$(ls only | tr '\n' ' ')" = "kvring libkvring-dev libkvring0 " ] ||
+[ "$(ls only | tr '\n' ' ')" = "$wanted" ] ||
 	die "packages: $(ls only)"
 
 depends() { # package, pattern...
@@ -50,6 +61,11 @@ depends kvring "libkvring0 \(= $version\)" 'libjansson4 '
 if nm -D "$build/libkvring.so" | grep -q ' U ibv_'; then
 	depends libkvring0 libibverbs1 librdmacm1 libssl3
 	depends libkvring-dev libibverbs-dev librdmacm-dev libssl-dev
+fi
+if [ -d only/libkvring-cuda ]; then
+	depends libkvring-cuda "libkvring0 \(= $version\)" 'libc6 \(>= '
+	[ -f "$(find only/libkvring-cuda/usr/lib -name libkvring_cuda.so)" ] ||
+		die "no plug-in in libkvring-cuda"
 fi
 dpkg-deb -I packed/libkvring0_*.deb shlibs |
 	grep -q '^libkvring 0 libkvring0 (>= ' || die "shlibs"
