@@ -158,7 +158,7 @@ static cudaError_t launch(const struct kvr_cuda_tile *tile, cudaStream_t stream)
 	unsigned threads = kvr_threads((tile->keys + 1) / 2);
 
 	return kvr_launch(kvr_cuda_softmax_kernel<T>,
-			  dim3(tile->rows, tile->heads), dim3(KVR_CUDA_THREADS),
+			  dim3(tile->rows, tile->heads), dim3(threads),
 			  2 * WARPS * sizeof(float), stream, *tile);
 }
 

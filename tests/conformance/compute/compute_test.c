@@ -47,11 +47,22 @@ void compute_test_use(const struct compute_under_test *test)
 static double tolerance(const struct problem *p)
 {
 	double largest = problem_largest_score(p);
-	double weights = weight_error ? weight_error(p->desc.dtype) : 0;
 
-	return UNIT_ROUNDOFF *
-		       (16 + (p->desc.softcap > 0 ? 10 : 4) * largest) +
-	       weights;
+	return UNIT_ROUNDOFF * (16 + (p->desc.softcap > 0 ? 10 : 4) * largest);
+}
+
+/*
+ * Weights off by w of themselves each move a row by at most w times the mean of
+ * |v - out|, and that is at most twice the largest |v|: as part of want.
+ */
+static double weights_tolerance(const struct problem *p,
+				const struct answer *want, double w)
+{
+	double rows = (double)(want->tokens * want->heads);
+	double size = answer_size(want);
+
+	return size > 0 ? 2 * w * sqrt(rows) * problem_largest_value(p) / size
+			: 0;
 }
 
 struct manner plainly(void)
@@ -77,11 +88,14 @@ void assert_close(const struct problem *p, const struct answer *got,
 {
 	double error = answer_error(got, want);
 	double lse_error = answer_lse_error(got, want);
+	double weights = weight_error ? weight_error(p->desc.dtype) : 0;
+	double most = tolerance(p) + weights_tolerance(p, want, weights);
+	double lse_most = tolerance(p) + weights;
 
-	if (error <= tolerance(p) && lse_error <= tolerance(p))
+	if (error <= most && lse_error <= lse_most)
 		return;
-	fail_msg("error %g, of lse %g, allowed %g", error, lse_error,
-		 tolerance(p));
+	fail_msg("error %g, allowed %g; of lse %g, allowed %g", error, most,
+		 lse_error, lse_most);
 }
 
 void check(const struct problem *p, const struct manner *m)

@@ -8,7 +8,7 @@
 struct compute_under_test {
 	const struct kvr_compute_ops *ops;
 	size_t random_problems; /* 0: as many as usual */
-	/* What rounding the weights to dtype adds to an error; NULL: nothing */
+	/* By how much of itself a weight is rounded; NULL: it is not. */
 	double (*weight_error)(enum kvr_dtype dtype);
 };
 
