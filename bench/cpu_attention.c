@@ -150,7 +150,7 @@ static void open_pages(struct attention *a, size_t most)
 		a->page[i] = page;
 		a->ops->append(&a->shape, 0, &k, &v, page);
 	}
-	if (a->ops->reserve(a->compute, count))
+	if (a->ops->reserve(a->compute, count, 0))
 		report_die("out of memory");
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/info_gpu.h"
 #include "cli/table.h"
 #include "kvring/kvring.h"
 
@@ -135,6 +136,7 @@ static void print_text(const struct machine *m)
 	       m->processors == 1 ? "" : "s", memory);
 	printf("memlock     %s (locked memory, for RDMA)\n", memlock);
 	print_backends("compute");
+	info_gpu_print();
 	print_backends("transport");
 	print_backends("bootstrap");
 }
@@ -165,7 +167,7 @@ static bool print_json(const struct machine *m)
 				  : json_integer((json_int_t)m->memlock);
 	json_t *root = json_pack(
 		"{s:s, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:o, s:o, "
-		"s:o, s:o}",
+		"s:o, s:o, s:o}",
 		"version", kvr_version(), "abi_major",
 		(int)(kvr_abi_version() >> 16), "abi_minor",
 		(int)(kvr_abi_version() & 0xffff), "system", m->system.sysname,
@@ -173,7 +175,7 @@ static bool print_json(const struct machine *m)
 		"processor", m->processor, "features", m->features,
 		"processors", m->processors, "memory_bytes",
 		(json_int_t)m->memory, "memlock_bytes", memlock, "kernels",
-		backends_json("compute"), "transports",
+		backends_json("compute"), "gpus", info_gpu_json(), "transports",
 		backends_json("transport"), "bootstraps",
 		backends_json("bootstrap"));
 	bool ok = root && !json_dumpf(root, stdout, JSON_INDENT(2)) &&
@@ -208,7 +210,7 @@ int cmd_info(int argc, char **argv)
 		options,
 		parse,
 		NULL,
-		"Prints the version, the machine, and for each kernel, "
+		"Prints the version, the machine, and for each kernel, GPU, "
 		"transport and way to meet whether it is usable here, and why "
 		"not.\v"
 		"Exit status: 0 done, 1 failed, 2 wrong usage.",

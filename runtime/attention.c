@@ -10,6 +10,18 @@ static enum kvr_status refuse(const struct kvr_plan *plan, const char *what)
 	return KVR_ERR_INVALID;
 }
 
+/* Of one without rows data may be NULL. */
+static bool can_read(const struct kvr_plan *plan, const struct kvr_tensor *t)
+{
+	return !t->tokens || plan->ops->can_read(t->data);
+}
+
+static enum kvr_status refuse_memory(const struct kvr_plan *plan)
+{
+	return refuse(plan, "the plan's kernel computes on the GPU, and a "
+			    "tensor is in memory that only the host reads");
+}
+
 static enum kvr_status check_kv(const struct kvr_plan *plan,
 				const struct kvr_tensor *k,
 				const struct kvr_tensor *v)
@@ -20,6 +32,8 @@ static enum kvr_status check_kv(const struct kvr_plan *plan,
 			   s->head_dim))
 		return refuse(plan, "k is not [kv tokens, kv_heads, head_dim] "
 				    "of the plan's dtype");
+	if (!can_read(plan, k) || (v && !can_read(plan, v)))
+		return refuse_memory(plan);
 	if (s->values_in_keys)
 		return v ? refuse(plan, "v is given, and the plan's values are "
 					"in its keys; pass NULL")
@@ -47,6 +61,8 @@ static enum kvr_status check_q(const struct kvr_plan *plan,
 				    "value_dim]");
 	if (out->dtype != KVR_F32 && out->dtype != s->dtype)
 		return refuse(plan, "out is neither f32 nor of q's dtype");
+	if (!can_read(plan, q) || !can_read(plan, out))
+		return refuse_memory(plan);
 	return KVR_OK;
 }
 
@@ -163,7 +179,21 @@ enum kvr_status kvr_plan_check_run(const struct kvr_plan *plan,
 		return status;
 	if (lse && lse_head_stride < plan->q_tokens)
 		return refuse(plan, "lse_head_stride is below the q tokens");
+	if (lse && plan->q_tokens && !plan->ops->can_read(lse))
+		return refuse_memory(plan);
 	return KVR_OK;
+}
+
+/* The ring is whole: blocks went on whatever became of the results. */
+static enum kvr_status check_computed(const struct kvr_plan *plan)
+{
+	const char *why = plan->ops->failed(plan->compute);
+
+	if (!why)
+		return KVR_OK;
+	kvr_log(&plan->ring->context->log, KVR_LOG_ERROR,
+		"attention: kernel %s failed: %s", plan->ops->name, why);
+	return KVR_ERR_DEVICE;
 }
 
 enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
@@ -174,9 +204,10 @@ enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
 
 	plan->ops->begin(plan->compute, q);
 	status = pass(plan);
-	if (status == KVR_OK)
-		plan->ops->finish(plan->compute, out, lse, lse_head_stride);
-	return status;
+	if (status != KVR_OK)
+		return status;
+	plan->ops->finish(plan->compute, out, lse, lse_head_stride);
+	return check_computed(plan);
 }
 
 enum kvr_status kvr_attention_run(struct kvr_plan *plan,

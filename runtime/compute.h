@@ -97,10 +97,11 @@ struct kvr_compute_ops {
 		       void *page);
 
 	/*
-	 * Room for blocks of so many ranges; open makes some for 64. Not
-	 * between begin and finish. Errors: NO_MEMORY.
+	 * Room for blocks of so many ranges and bytes; open makes some for 64
+	 * ranges. Not between begin and finish. Errors: NO_MEMORY, DEVICE.
 	 */
-	enum kvr_status (*reserve)(struct kvr_compute *compute, size_t ranges);
+	enum kvr_status (*reserve)(struct kvr_compute *compute, size_t ranges,
+				   size_t bytes);
 
 	/* Partials to "nothing seen". q is borrowed until finish. */
 	void (*begin)(struct kvr_compute *compute, const struct kvr_tensor *q);
@@ -136,6 +137,18 @@ struct kvr_compute_ops {
 	void (*finish)(struct kvr_compute *compute,
 		       const struct kvr_tensor *out, float *lse,
 		       size_t lse_head_stride);
+
+	/*
+	 * After finish: why what the run gave is worthless, or NULL. Always
+	 * NULL where nothing can fail.
+	 */
+	const char *(*failed)(const struct kvr_compute *compute);
+
+	/* Can tensors be at this address? False: of the host, and not the GPU's
+	 */
+	bool (*can_read)(const void *address);
+
+	bool paged; /* append and step_pages may be called */
 };
 
 #endif

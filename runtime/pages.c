@@ -62,7 +62,7 @@ enum kvr_status kvr_attention_page_append(const struct kvr_plan_desc *desc,
 	if (!is_page(page) || !are_rows(&shape, k, v))
 		return KVR_ERR_INVALID;
 	/* One scale is of all tokens of a page: it cannot grow. */
-	if (shape.kv_wire != KVR_KV_PLAIN)
+	if (shape.kv_wire != KVR_KV_PLAIN || !ops->paged)
 		return KVR_ERR_UNSUPPORTED;
 	if (kvr_context_forked(page->memory->context))
 		return KVR_ERR_FORKED;

@@ -71,6 +71,40 @@ static size_t most_ranges(const struct kvr_plan *plan)
 	return most;
 }
 
+/* Of any rank's. */
+static size_t most_bytes(const struct kvr_plan *plan)
+{
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < plan->n; i++) {
+		size_t bytes =
+			plan->ops->block_bytes(&plan->shape, plan->kv[i]);
+
+		if (bytes > most)
+			most = bytes;
+	}
+	return most;
+}
+
+static enum kvr_status find_kernel(struct kvr_plan *plan,
+				   const struct kvr_plan_desc *desc)
+{
+	const struct kvr_log *log = &plan->ring->context->log;
+	enum kvr_status status =
+		kvr_registry_find_compute(desc->kernel, &plan->ops);
+
+	if (status != KVR_OK) {
+		kvr_log(log, KVR_LOG_ERROR,
+			"plan: no kernel %s here; `kvring info` lists them",
+			desc->kernel ? desc->kernel : "(KVRING_CPU)");
+	} else if (desc->paged && !plan->ops->paged) {
+		kvr_log(log, KVR_LOG_ERROR, "plan: kernel %s takes no pages",
+			plan->ops->name);
+		status = KVR_ERR_UNSUPPORTED;
+	}
+	return status;
+}
+
 static void progress(void *arg)
 {
 	(void)kvr_progress_step(arg, kvr_clock_ns());
@@ -87,13 +121,9 @@ static enum kvr_status fill(struct kvr_plan *plan,
 	status = resolve(plan, desc, q, kv);
 	if (status != KVR_OK)
 		return status;
-	status = kvr_registry_find_compute(desc->kernel, &plan->ops);
-	if (status != KVR_OK) {
-		kvr_log(log, KVR_LOG_ERROR,
-			"plan: no kernel %s here; `kvring info` lists them",
-			desc->kernel ? desc->kernel : "(KVRING_CPU)");
+	status = find_kernel(plan, desc);
+	if (status != KVR_OK)
 		return status;
-	}
 	plan->on_step = desc->on_step;
 	plan->on_step_arg = desc->on_step_arg;
 	status = kvr_plan_exchange(plan, kv);
@@ -113,7 +143,8 @@ static enum kvr_status fill(struct kvr_plan *plan,
 			plan->ops->name, desc->threads,
 			kvr_status_text(status));
 	if (status == KVR_OK)
-		status = plan->ops->reserve(plan->compute, most_ranges(plan));
+		status = plan->ops->reserve(plan->compute, most_ranges(plan),
+					    most_bytes(plan));
 	/* A step may take longer than a peer waits for a heartbeat. */
 	if (status == KVR_OK &&
 	    plan->ring->context->progress == KVR_PROGRESS_CALLER)

@@ -13,6 +13,7 @@
 #include "rdma/verbs/probe.h"
 #include "rdma/verbs/verbs.h"
 #endif
+#include "runtime/accelerator_compute.h"
 #include "runtime/bootstrap_open.h"
 
 static const struct kvr_transport_ops *const transports[] = {
@@ -28,6 +29,8 @@ static const struct kvr_compute_ops *const computes[] = {
 	&kvr_cpu_avx512,
 	&kvr_cpu_avx2,
 	&kvr_cpu_portable,
+	/* By its name alone: it takes tensors in GPU memory. */
+	&kvr_accelerator_compute,
 };
 
 static const struct kvr_bootstrap_way {

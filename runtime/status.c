@@ -43,6 +43,20 @@ static const struct status_entry entries[] = {
 	ENTRY(KVR_ERR_CORRUPT, "a block's checksum is wrong; do not use this "
 			       "result, and see the log for rank and chunk"),
 	ENTRY(KVR_ERR_DEVICE, "the device failed; the log has the reason"),
+	ENTRY(KVR_ERR_NO_GPU,
+	      "the driver shows no GPU; check nvidia-smi -L, "
+	      "CUDA_VISIBLE_DEVICES and the container's devices"),
+	ENTRY(KVR_ERR_NO_DRIVER, "no NVIDIA driver: libcuda.so.1 is not found; "
+				 "install it, or pass it into the container"),
+	ENTRY(KVR_ERR_DRIVER_OLD,
+	      "the NVIDIA driver is older than the CUDA of libkvring_cuda.so; "
+	      "update it, or build the plug-in with an older toolkit"),
+	ENTRY(KVR_ERR_DRIVER_STUB,
+	      "the CUDA toolkit's stub of libcuda.so.1 is loaded; take its "
+	      "stubs directory out of LD_LIBRARY_PATH"),
+	ENTRY(KVR_ERR_PLUGIN,
+	      "libkvring_cuda.so does not load or is of another kvring; "
+	      "install that of this one, `kvring info` has the reason"),
 };
 
 static const struct status_entry *find(enum kvr_status status)

@@ -19,11 +19,14 @@ void kvr_cpu_step(struct kvr_compute *compute, struct kvr_ranges kv,
 		  const void *block);
 void kvr_cpu_step_pages(struct kvr_compute *compute, struct kvr_ranges kv,
 			const void *const *page);
-enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges);
+enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges,
+				size_t bytes);
 void kvr_cpu_stop(struct kvr_compute *compute);
 void kvr_cpu_set_pulse(struct kvr_compute *compute, void (*pulse)(void *arg),
 		       void *arg);
 void kvr_cpu_finish(struct kvr_compute *compute, const struct kvr_tensor *out,
 		    float *lse, size_t lse_head_stride);
+const char *kvr_cpu_failed(const struct kvr_compute *compute);
+bool kvr_cpu_can_read(const void *address);
 
 #endif

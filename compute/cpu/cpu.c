@@ -110,6 +110,9 @@ const struct kvr_compute_ops kvr_cpu_portable = {
 	.stop = kvr_cpu_stop,
 	.set_pulse = kvr_cpu_set_pulse,
 	.finish = kvr_cpu_finish,
+	.failed = kvr_cpu_failed,
+	.can_read = kvr_cpu_can_read,
+	.paged = true,
 };
 
 const struct kvr_compute_ops kvr_cpu_avx2 = {
@@ -128,6 +131,9 @@ const struct kvr_compute_ops kvr_cpu_avx2 = {
 	.stop = kvr_cpu_stop,
 	.set_pulse = kvr_cpu_set_pulse,
 	.finish = kvr_cpu_finish,
+	.failed = kvr_cpu_failed,
+	.can_read = kvr_cpu_can_read,
+	.paged = true,
 };
 
 const struct kvr_compute_ops kvr_cpu_avx512 = {
@@ -146,4 +152,7 @@ const struct kvr_compute_ops kvr_cpu_avx512 = {
 	.stop = kvr_cpu_stop,
 	.set_pulse = kvr_cpu_set_pulse,
 	.finish = kvr_cpu_finish,
+	.failed = kvr_cpu_failed,
+	.can_read = kvr_cpu_can_read,
+	.paged = true,
 };

@@ -257,10 +257,12 @@ err_free:
 	return status;
 }
 
-enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges)
+enum kvr_status kvr_cpu_reserve(struct kvr_compute *compute, size_t ranges,
+				size_t bytes)
 {
 	struct kvr_cpu *cpu = (struct kvr_cpu *)compute;
 
+	(void)bytes; /* blocks are read where they are */
 	return kvr_cpu_runs_reserve(&cpu->runs, ranges);
 }
 

@@ -46,7 +46,14 @@ enum kvr_status {
 	KVR_ERR_CORRUPT = -25,	 /* a block's checksum is wrong */
 
 	/* The device is lost. */
-	KVR_ERR_DEVICE = -40
+	KVR_ERR_DEVICE = -40,
+
+	/* There is no GPU for us; what needs none goes on. */
+	KVR_ERR_NO_GPU = -60,	   /* a driver, but no GPU that it shows */
+	KVR_ERR_NO_DRIVER = -61,   /* no libcuda.so.1 */
+	KVR_ERR_DRIVER_OLD = -62,  /* older than the plug-in's CUDA */
+	KVR_ERR_DRIVER_STUB = -63, /* the toolkit's stub of libcuda is loaded */
+	KVR_ERR_PLUGIN = -64 /* libkvring_cuda.so is not of this library */
 };
 
 /* One sentence, English, static: what happened and what to do next. */

@@ -107,7 +107,7 @@ static void answer_in_pages(const struct problem *p, const struct manner *m,
 	assert_int_equal(kvr_shape_from_desc(&p->desc, &shape), KVR_OK);
 	cut(p, m->ops, &shape, most, &pages);
 	assert_int_equal(m->ops->open(&shape, q, m->threads, &compute), KVR_OK);
-	assert_int_equal(m->ops->reserve(compute, pages.count), KVR_OK);
+	assert_int_equal(m->ops->reserve(compute, pages.count, 0), KVR_OK);
 	m->ops->begin(compute, &p->q);
 	m->ops->step_pages(compute,
 			   (struct kvr_ranges){pages.range, pages.count},

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What kvring finds of GPUs on this machine, for `kvring info` and for
+ * programs that explain their set-up. No context or ring is needed; any
+ * thread may call at any time.
+ */
+#ifndef KVRING_GPU_H
+#define KVRING_GPU_H
+
+#include "kvring/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Who sees what an RDMA card wrote into the GPU's memory, without a flush. */
+enum kvr_gpu_ordering {
+	KVR_GPU_ORDERING_NONE = 0,   /* nobody */
+	KVR_GPU_ORDERING_OWNER = 1,  /* the GPU itself */
+	KVR_GPU_ORDERING_DEVICES = 2 /* every GPU of the machine */
+};
+
+/* One GPU. Flags are 0 or 1, as the driver says. */
+struct kvr_gpu_info {
+	size_t size;
+	char name[64];			  /* such as "NVIDIA H100 80GB HBM3" */
+	char pci_address[16];		  /* as sysfs has it: "0000:3b:00.0" */
+	int compute_major, compute_minor; /* compute capability: 9, 0 */
+	uint64_t memory_bytes;
+	int driver_version, runtime_version; /* of CUDA: 13000 is 13.0 */
+
+	/* How an RDMA card may reach its memory. */
+	int dmabuf;	     /* exports it as a dma-buf */
+	int direct_rdma;     /* nvidia_peermem and its kind may map it */
+	int direct_rdma_vmm; /* also memory made by cuMemCreate, if asked */
+
+	/* What makes visible to it what a card wrote. */
+	enum kvr_gpu_ordering ordering;
+	int flush_by_host;    /* cuFlushGPUDirectRDMAWrites */
+	int flush_by_stream;  /* a flush as an operation of a stream */
+	int host_page_tables; /* coherent with the host (C2C): no PCIe between
+			       */
+
+	int stream_words_64; /* streams wait for and write 64-bit words */
+};
+
+KVR_API void kvr_gpu_info_init(struct kvr_gpu_info *info);
+
+/*
+ * The index-th GPU, as CUDA counts them: CUDA_VISIBLE_DEVICES applies. The
+ * first call of a process loads the plug-in libkvring_cuda.so and starts the
+ * driver; what came of that stays so until the process ends. A child forked
+ * after it cannot use CUDA. When this is not KVR_OK, reason (KVR_OK: "") says
+ * in reason_bytes why, and what to do. Errors: INVALID; END past the last GPU;
+ * UNSUPPORTED when there is no plug-in; PLUGIN when it is not of this library
+ * or does not load; NO_DRIVER, DRIVER_OLD, DRIVER_STUB; NO_GPU; DEVICE when
+ * the driver does not start or the GPU does not answer.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_gpu_get_info(uint32_t index, struct kvr_gpu_info *out, char *reason,
+		 size_t reason_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
