@@ -50,6 +50,7 @@ struct kvr_pointer_info {
 	uint64_t identity; /* of the allocation: never given out twice */
 };
 
+struct kvr_accelerator_stream_ops;
 struct kvr_accelerator_attention_ops;
 
 struct kvr_accelerator_ops {
@@ -79,6 +80,9 @@ struct kvr_accelerator_ops {
 	 */
 	enum kvr_status (*pointer_query)(const void *address,
 					 struct kvr_pointer_info *out);
+
+	/* Words in the order of streams: runtime/accelerator_stream.h. */
+	const struct kvr_accelerator_stream_ops *stream;
 
 	/* runtime/accelerator_attention.h */
 	const struct kvr_accelerator_attention_ops *attention;

@@ -153,6 +153,9 @@ enum kvr_status kvr_engine_begin(struct kvr_engine *engine,
 				 const struct kvr_engine_pass *pass,
 				 uint32_t *record);
 
+/* The slot of ours in which the first block of the next pass will land. */
+uint32_t kvr_engine_next_slot(const struct kvr_engine *engine, uint32_t lane);
+
 struct kvr_engine_block {
 	uint32_t step; /* 0: local */
 	uint32_t origin;

@@ -146,6 +146,11 @@ enum kvr_status kvr_engine_begin(struct kvr_engine *engine,
 	return KVR_OK;
 }
 
+uint32_t kvr_engine_next_slot(const struct kvr_engine *engine, uint32_t lane)
+{
+	return (uint32_t)(engine->lane[lane].end % engine->config.slots);
+}
+
 /* ------------------------------------------------------- take, release */
 
 static void take_local(struct kvr_engine *e, uint32_t lane,
