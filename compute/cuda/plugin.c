@@ -6,6 +6,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/driver.h"
 #include "compute/cuda/error.h"
+#include "compute/cuda/memory.h"
 #include "compute/cuda/stream.h"
 
 static enum kvr_status probe(char *reason, size_t bytes)
@@ -41,4 +42,5 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.pointer_query = kvr_cuda_pointer_query,
 	.stream = &kvr_cuda_stream_ops,
 	.attention = &kvr_cuda_attention,
+	.memory = &kvr_cuda_memory,
 };

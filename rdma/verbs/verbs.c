@@ -57,6 +57,8 @@ static enum kvr_status open_by(const struct kvr_transport_ops *ops,
 	t->log = config->log;
 	t->queue_pairs = config->queue_pairs ? config->queue_pairs : 1;
 	t->adaptive_routing = config->adaptive_routing;
+	t->gpu = config->gpu;
+	t->sysfs = "/sys";
 	status = ops == &kvr_verbs_transport
 			 ? verbs_devices_by_cm(t, config)
 			 : verbs_devices_by_exchange(t, config);
