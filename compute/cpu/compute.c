@@ -169,13 +169,14 @@ void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 static void begin_work(void *arg, uint32_t thread)
 {
 	struct kvr_cpu *cpu = arg;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 	size_t tile;
 
 	(void)thread;
 	while (kvr_cpu_take(cpu, cpu->tiles * cpu->shape.kv_heads, &tile)) {
 		struct kvr_cpu_tile t = kvr_cpu_partial(cpu, 0, tile);
 
-		for (size_t r = 0; r < cpu->kernel->rows; r++) {
+		for (size_t r = 0; r < stride; r++) {
 			t.max[r] = -INFINITY;
 			t.sum[r] = 0;
 		}

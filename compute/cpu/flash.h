@@ -21,11 +21,11 @@
 
 #define KVR_PANEL_VECTORS (KVR_CPU_PANEL / KVR_LANES)
 
-/* The accumulators must live in registers: every loop over them unrolls. */
+/* Of the long loops enough to hide what a round costs. */
 #if defined(__clang__)
-#define KVR_UNROLL _Pragma("unroll")
+#define KVR_UNROLL_SOME _Pragma("unroll 4")
 #else
-#define KVR_UNROLL _Pragma("GCC unroll 16")
+#define KVR_UNROLL_SOME _Pragma("GCC unroll 4")
 #endif
 
 /* Two vectors of every row; of an odd last one only x is in use. */
@@ -70,9 +70,12 @@ KVR_INLINE const float *key_vector(const struct kvr_cpu_tile *t, size_t v)
 	       v % KVR_PANEL_VECTORS * KVR_LANES;
 }
 
-/* Scores of vectors v and, if pair, v + 1 of the keys. */
+/*
+ * Scores of vectors v and, if pair, v + 1 of the keys; top: of each row, the
+ * largest so far, lane by lane.
+ */
 KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
-			    const int pair)
+			    const int pair, kvr_vf top[KVR_ROWS])
 {
 	const float *b = key_vector(t, v), *c = key_vector(t, v + 1);
 	const float *q = t->q;
@@ -80,6 +83,7 @@ KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
 	struct accumulators acc;
 
 	clear(&acc);
+	KVR_UNROLL_SOME
 	for (size_t i = 0; i < t->dim; i++) {
 		outer(&acc, q, 1, b, c, pair);
 		q += KVR_ROWS;
@@ -89,21 +93,26 @@ KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
 	KVR_UNROLL
 	for (size_t r = 0; r < KVR_ROWS; r++) {
 		kvr_store(to + r * KVR_CPU_SCORE_STRIDE, acc.x[r]);
-		if (pair)
+		if (pair) {
 			kvr_store(to + r * KVR_CPU_SCORE_STRIDE + KVR_LANES,
 				  acc.y[r]);
+			acc.x[r] = kvr_max(acc.x[r], acc.y[r]);
+		}
+		top[r] = kvr_max(top[r], acc.x[r]);
 	}
 }
 
-static void score(const struct kvr_cpu_tile *t)
+static void score(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
 {
 	size_t vectors = t->panels * KVR_PANEL_VECTORS;
 	size_t v = 0;
 
+	for (size_t r = 0; r < KVR_ROWS; r++)
+		top[r] = (kvr_vf){0} - INFINITY;
 	for (; v + 2 <= vectors; v += 2)
-		score_block(t, v, 1);
+		score_block(t, v, 1, top);
 	if (v < vectors)
-		score_block(t, v, 0);
+		score_block(t, v, 0, top);
 }
 
 /* Before hide: tanh would make -1 of -inf. */
@@ -132,17 +141,69 @@ static void hide(const struct kvr_cpu_tile *t)
 	}
 }
 
-KVR_INLINE float row_max(const float *row, size_t keys)
+/* Of scores that are no longer what score saw. */
+static void look_again(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
 {
-	kvr_vf max = kvr_load(row);
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		const float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
 
-	for (size_t i = KVR_LANES; i < keys; i += KVR_LANES)
-		max = kvr_max(max, kvr_load(row + i));
-	return kvr_largest(max);
+		top[r] = kvr_load(row);
+		for (size_t i = KVR_LANES; i < t->panels * KVR_CPU_PANEL;
+		     i += KVR_LANES)
+			top[r] = kvr_max(top[r], kvr_load(row + i));
+	}
 }
 
-/* row = 2^(row - base); returns their sum. */
-KVR_INLINE float row_exp(float *row, size_t keys, float base)
+/* A vector of rows: rows[i], and nothing past the last. */
+KVR_INLINE void take_rows(const kvr_vf from[KVR_ROWS], size_t first,
+			  kvr_vf rows[KVR_LANES])
+{
+	KVR_UNROLL
+	for (size_t i = 0; i < KVR_LANES; i++)
+		rows[i] = first + i < KVR_ROWS ? from[first + i] : (kvr_vf){0};
+}
+
+/*
+ * New maxima, rounded up to integers: 2^(x - max) splits exactly then, and so
+ * does the decay. base: what to subtract, 0 for a row that has seen no key,
+ * lest -inf - -inf is NaN; decay: the factor for what was summed before.
+ */
+KVR_INLINE void raise_max(const struct kvr_cpu_tile *t,
+			  const kvr_vf top[KVR_ROWS],
+			  float base[KVR_CPU_ROWS_MAX],
+			  float decay[KVR_CPU_ROWS_MAX])
+{
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES) {
+		kvr_vf rows[KVR_LANES], old = kvr_load(t->max + r), max;
+
+		take_rows(top, r, rows);
+		max = kvr_max(old, kvr_ceil(kvr_largest_of_each(rows)));
+		kvr_store(t->max + r, max);
+		max = (kvr_vf)((kvr_vu)max & (kvr_vu)(max != -INFINITY));
+		kvr_store(base + r, max);
+		kvr_store(decay + r, kvr_exp2(old - max));
+	}
+}
+
+/* row = 2^(row - base); returns their sum, lane by lane. */
+KVR_INLINE kvr_vf row_exp(float *row, size_t keys, float base)
+{
+	const kvr_vf round = kvr_broadcast(KVR_ROUND - base);
+	const kvr_vf least = kvr_broadcast(KVR_EXP2_LEAST + base);
+	kvr_vf sum = {0};
+
+	for (size_t i = 0; i < keys; i += KVR_LANES) {
+		kvr_vf p = kvr_exp2_based(kvr_load(row + i), round, least);
+
+		kvr_store(row + i, p);
+		sum += p;
+	}
+	return sum;
+}
+
+/* The same where base is too large, or no number. */
+static kvr_vf row_exp_far(float *row, size_t keys, float base)
 {
 	kvr_vf sum = {0};
 
@@ -152,40 +213,32 @@ KVR_INLINE float row_exp(float *row, size_t keys, float base)
 		kvr_store(row + i, p);
 		sum += p;
 	}
-	return kvr_sum(sum);
+	return sum;
 }
 
-/*
- * New maxima; base: what to subtract, 0 for a row that has seen no key, lest
- * -inf - -inf is NaN; decay: the factor for what was summed before.
- */
-static void raise_max(const struct kvr_cpu_tile *t,
-		      float base[KVR_CPU_ROWS_MAX],
-		      float decay[KVR_CPU_ROWS_MAX])
+static void soften(const struct kvr_cpu_tile *t, const kvr_vf top[KVR_ROWS],
+		   float decay[KVR_CPU_ROWS_MAX])
 {
-	for (size_t r = 0; r < KVR_ROWS; r++) {
-		float old = t->max[r];
-		float max = row_max(t->scores + r * KVR_CPU_SCORE_STRIDE,
-				    t->panels * KVR_CPU_PANEL);
-
-		max = max < old ? old : max;
-		base[r] = max == -INFINITY ? 0 : max;
-		decay[r] = old - base[r];
-		t->max[r] = max;
-	}
-	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES)
-		kvr_store(decay + r, kvr_exp2(kvr_load(decay + r)));
-}
-
-static void soften(const struct kvr_cpu_tile *t, float decay[KVR_CPU_ROWS_MAX])
-{
+	const size_t keys = t->panels * KVR_CPU_PANEL;
 	float base[KVR_CPU_ROWS_MAX];
+	kvr_vf sum[KVR_ROWS], rows[KVR_LANES];
 
-	raise_max(t, base, decay);
-	for (size_t r = 0; r < KVR_ROWS; r++)
-		t->sum[r] = t->sum[r] * decay[r] +
-			    row_exp(t->scores + r * KVR_CPU_SCORE_STRIDE,
-				    t->panels * KVR_CPU_PANEL, base[r]);
+	raise_max(t, top, base, decay);
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
+
+		if (fabsf(base[r]) <= KVR_BASE_MOST)
+			sum[r] = row_exp(row, keys, base[r]);
+		else
+			sum[r] = row_exp_far(row, keys, base[r]);
+	}
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES) {
+		take_rows(sum, r, rows);
+		kvr_store(t->sum + r,
+			  kvr_load(t->sum + r) * kvr_load(decay + r) +
+				  kvr_sum_of_each(rows));
+	}
 }
 
 /* Where vector v of the value columns begins, in groups of so many floats. */
@@ -218,6 +271,7 @@ KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
 		const float *p = t->scores + panel * KVR_CPU_PANEL;
 		size_t at = panel * t->panel_stride;
 
+		KVR_UNROLL_SOME
 		for (size_t i = 0; i < KVR_CPU_PANEL; i++)
 			outer(&acc, p + i, KVR_CPU_SCORE_STRIDE,
 			      b + at + i * KVR_CPU_PANEL,
@@ -244,14 +298,17 @@ static void add_values(const struct kvr_cpu_tile *t, const float *decay)
 
 static void tile(const struct kvr_cpu_tile *t)
 {
-	float decay[KVR_CPU_ROWS_MAX] = {0};
+	float decay[KVR_CPU_ROWS_MAX];
+	kvr_vf top[KVR_ROWS];
 
-	score(t);
+	score(t, top);
 	if (t->cap > 0)
 		cap(t);
 	if (t->visible)
 		hide(t);
-	soften(t, decay);
+	if (t->cap > 0 || t->visible)
+		look_again(t, top);
+	soften(t, top, decay);
 	add_values(t, decay);
 }
 

@@ -13,10 +13,14 @@
 
 #define KVR_CPU_ROWS_MAX 16
 
+/* Floats of a tile's maxima and sums: whole vectors. */
+#define KVR_CPU_ROWS_STRIDE(rows) (((rows) + 7) / 8 * 8)
+
 /*
  * `rows` query rows (a number of the kernel's) against `panels` panels of
  * keys. out, max, sum are the partials, base 2: what was seen so far is
- * out / sum, and its log2-sum-exp2 is max + log2(sum).
+ * out / sum, and its log2-sum-exp2 is max + log2(sum). max is the largest
+ * score, rounded up to an integer where it is no larger than 2^22.
  */
 struct kvr_cpu_tile {
 	const float *q;	 /* [dim][rows], times scale * log2(e), or see cap */
@@ -31,9 +35,9 @@ struct kvr_cpu_tile {
 	const uint32_t *before;
 	/* softcap * log2(e), where q comes times scale / softcap; 0: none. */
 	float cap;
-	float *scores; /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */
-	float *out;    /* [group][rows][16] */
-	float *max, *sum;
+	float *scores;	  /* scratch, [rows][KVR_CPU_SCORE_STRIDE] */
+	float *out;	  /* [group][rows][16] */
+	float *max, *sum; /* [KVR_CPU_ROWS_STRIDE(rows)] */
 };
 
 struct kvr_cpu_kernel {

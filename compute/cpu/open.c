@@ -73,11 +73,12 @@ struct kvr_cpu_tile kvr_cpu_partial(const struct kvr_cpu *cpu, size_t kv_head,
 				    size_t tile)
 {
 	size_t index = kv_head * cpu->tiles + tile;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 
 	return (struct kvr_cpu_tile){
 		.out = cpu->out + index * kvr_cpu_tile_floats(cpu),
-		.max = cpu->max + index * cpu->kernel->rows,
-		.sum = cpu->sum + index * cpu->kernel->rows,
+		.max = cpu->max + index * stride,
+		.sum = cpu->sum + index * stride,
 		.groups = kvr_cpu_groups(cpu->shape.value_dim),
 		.dim = cpu->shape.head_dim,
 		.cap = (float)((double)cpu->shape.softcap * M_LOG2E),
@@ -169,14 +170,15 @@ static enum kvr_status copy_ranges(struct kvr_cpu *cpu, struct kvr_ranges q)
 static enum kvr_status make_partials(struct kvr_cpu *cpu)
 {
 	size_t tiles = cpu->tiles * cpu->shape.kv_heads;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 
 	cpu->out = floats_alloc(tiles, kvr_cpu_tile_floats(cpu));
 	if (!cpu->out)
 		return KVR_ERR_NO_MEMORY;
-	cpu->max = floats_alloc(tiles, cpu->kernel->rows);
+	cpu->max = floats_alloc(tiles, stride);
 	if (!cpu->max)
 		goto err_out;
-	cpu->sum = floats_alloc(tiles, cpu->kernel->rows);
+	cpu->sum = floats_alloc(tiles, stride);
 	if (!cpu->sum)
 		goto err_max;
 	return KVR_OK;
