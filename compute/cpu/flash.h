@@ -16,17 +16,17 @@
  */
 #include <math.h>
 
+#include "compute/cpu/convert.h"
 #include "compute/cpu/kernel.h"
 #include "compute/cpu/simd.h"
 
 #define KVR_PANEL_VECTORS (KVR_CPU_PANEL / KVR_LANES)
 
-/* Of the long loops enough to hide what a round costs. */
-#if defined(__clang__)
-#define KVR_UNROLL_SOME _Pragma("unroll 4")
-#else
-#define KVR_UNROLL_SOME _Pragma("GCC unroll 4")
-#endif
+/* Steps of the long loops in a round: enough to hide what that costs. */
+#define STEPS 4
+
+/* Inlined, their loops would share registers with what is around them. */
+#define KVR_APART static __attribute__((noinline))
 
 /* Two vectors of every row; of an odd last one only x is in use. */
 struct accumulators {
@@ -45,13 +45,9 @@ KVR_INLINE void outer(struct accumulators *acc, const float *a, size_t a_stride,
 	if (pair)
 		y = kvr_load(c);
 	KVR_UNROLL
-	for (size_t r = 0; r < KVR_ROWS; r++) {
-		kvr_vf scalar = kvr_broadcast(a[r * a_stride]);
-
-		acc->x[r] += scalar * x;
-		if (pair)
-			acc->y[r] += scalar * y;
-	}
+	for (size_t r = 0; r < KVR_ROWS; r++)
+		kvr_add_scaled(&a[r * a_stride], x, y, pair, &acc->x[r],
+			       &acc->y[r]);
 }
 
 KVR_INLINE void clear(struct accumulators *acc)
@@ -72,24 +68,32 @@ KVR_INLINE const float *key_vector(const struct kvr_cpu_tile *t, size_t v)
 
 /*
  * Scores of vectors v and, if pair, v + 1 of the keys; top: of each row, the
- * largest so far, lane by lane.
+ * largest so far, lane by lane. What is wanted next is asked for meanwhile.
  */
 KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
 			    const int pair, kvr_vf top[KVR_ROWS])
 {
 	const float *b = key_vector(t, v), *c = key_vector(t, v + 1);
 	const float *q = t->q;
+	const char *ahead = t->ahead + v / 2 * (t->dim / STEPS) * 64;
 	float *to = t->scores + v * KVR_LANES;
 	struct accumulators acc;
 
 	clear(&acc);
-	KVR_UNROLL_SOME
-	for (size_t i = 0; i < t->dim; i++) {
-		outer(&acc, q, 1, b, c, pair);
-		q += KVR_ROWS;
-		b += KVR_CPU_PANEL;
-		c += KVR_CPU_PANEL;
+	for (size_t i = 0; i < t->dim / STEPS; i++) {
+		__builtin_prefetch(ahead, 0, 2);
+		ahead += 64;
+		KVR_UNROLL
+		for (size_t j = 0; j < STEPS; j++)
+			outer(&acc, q + j * KVR_ROWS, 1, b + j * KVR_CPU_PANEL,
+			      c + j * KVR_CPU_PANEL, pair);
+		q += STEPS * KVR_ROWS;
+		b += STEPS * KVR_CPU_PANEL;
+		c += STEPS * KVR_CPU_PANEL;
 	}
+	for (size_t i = 0; i < t->dim % STEPS; i++)
+		outer(&acc, q + i * KVR_ROWS, 1, b + i * KVR_CPU_PANEL,
+		      c + i * KVR_CPU_PANEL, pair);
 	KVR_UNROLL
 	for (size_t r = 0; r < KVR_ROWS; r++) {
 		kvr_store(to + r * KVR_CPU_SCORE_STRIDE, acc.x[r]);
@@ -102,7 +106,7 @@ KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
 	}
 }
 
-static void score(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
+KVR_APART void score(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
 {
 	size_t vectors = t->panels * KVR_PANEL_VECTORS;
 	size_t v = 0;
@@ -271,11 +275,13 @@ KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
 		const float *p = t->scores + panel * KVR_CPU_PANEL;
 		size_t at = panel * t->panel_stride;
 
-		KVR_UNROLL_SOME
-		for (size_t i = 0; i < KVR_CPU_PANEL; i++)
-			outer(&acc, p + i, KVR_CPU_SCORE_STRIDE,
-			      b + at + i * KVR_CPU_PANEL,
-			      c + at + i * KVR_CPU_PANEL, pair);
+		for (size_t i = 0; i < KVR_CPU_PANEL; i += STEPS) {
+			KVR_UNROLL
+			for (size_t j = i; j < i + STEPS; j++)
+				outer(&acc, p + j, KVR_CPU_SCORE_STRIDE,
+				      b + at + j * KVR_CPU_PANEL,
+				      c + at + j * KVR_CPU_PANEL, pair);
+		}
 	}
 	KVR_UNROLL
 	for (size_t r = 0; r < KVR_ROWS; r++) {
@@ -285,7 +291,7 @@ KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
 	}
 }
 
-static void add_values(const struct kvr_cpu_tile *t, const float *decay)
+KVR_APART void add_values(const struct kvr_cpu_tile *t, const float *decay)
 {
 	size_t vectors = t->groups * KVR_PANEL_VECTORS;
 	size_t v = 0;
@@ -312,76 +318,10 @@ static void tile(const struct kvr_cpu_tile *t)
 	add_values(t, decay);
 }
 
-static void widen_bf16(const uint16_t *from, float *out, size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_bf16(from + i));
-}
-
-static void widen_f16(const uint16_t *from, float *out, size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_f16(from + i));
-}
-
-static void widen_e4m3(const uint8_t *from, float scale, float *out,
-		       size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_e4m3(from + i) * scale);
-}
-
-/* Transposes as often as a deck is dealt into halves to be as it was. */
-KVR_INLINE void transpose(kvr_vf row[KVR_LANES])
-{
-	kvr_vf old[KVR_LANES];
-
-	KVR_UNROLL
-	for (size_t n = 1; n < KVR_LANES; n *= 2) {
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES; i++)
-			old[i] = row[i];
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES / 2; i++)
-			kvr_zip(old[i], old[i + KVR_LANES / 2], &row[2 * i],
-				&row[2 * i + 1]);
-	}
-}
-
-/* KVR_LANES columns of as many keys; of the columns, the first `left`. */
-KVR_INLINE void turn_block(const float *keys, float *values, size_t left)
-{
-	kvr_vf row[KVR_LANES];
-
-	KVR_UNROLL
-	for (size_t i = 0; i < KVR_LANES; i++)
-		row[i] = i < left ? kvr_load(keys + i * KVR_CPU_PANEL)
-				  : (kvr_vf){0};
-	transpose(row);
-	KVR_UNROLL
-	for (size_t i = 0; i < KVR_LANES; i++)
-		kvr_store(values + i * KVR_CPU_PANEL, row[i]);
-}
-
-static void turn(const float *keys, float *values, size_t columns)
-{
-	size_t all = kvr_cpu_groups((uint32_t)columns) * KVR_CPU_PANEL;
-
-	for (size_t at = 0; at < all; at += KVR_LANES) {
-		size_t group = at / KVR_CPU_PANEL * KVR_CPU_PANEL;
-		size_t left = at < columns ? columns - at : 0;
-
-		for (size_t key = 0; key < KVR_CPU_PANEL; key += KVR_LANES)
-			turn_block(keys + at * KVR_CPU_PANEL + key,
-				   values + (group + key) * KVR_CPU_PANEL +
-					   at % KVR_CPU_PANEL,
-				   left);
-	}
-}
-
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
+	.pack_q = pack_q,
 	.widen_bf16 = widen_bf16,
 	.widen_f16 = widen_f16,
 	.widen_e4m3 = widen_e4m3,

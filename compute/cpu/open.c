@@ -47,7 +47,8 @@ static size_t tile_keys(const struct kvr_compute_shape *shape)
 static size_t q_floats(const struct kvr_cpu *cpu)
 {
 	return round_up(KVR_CPU_ITEM_TILES * cpu->kernel->rows *
-				cpu->shape.head_dim,
+					cpu->shape.head_dim +
+				KVR_CPU_Q_SLACK,
 			KVR_CPU_PANEL);
 }
 

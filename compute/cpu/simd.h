@@ -50,6 +50,39 @@ KVR_INLINE kvr_vf kvr_broadcast(float value)
 	return value - (kvr_vf){0};
 }
 
+/*
+ * *to_x += *by * x and, if pair, *to_y += *by * y. Written out, because gcc
+ * takes another register for the sum here and there, in loops that have none
+ * to spare, and clears space for it by sending others to the stack.
+ */
+KVR_INLINE void kvr_add_scaled(const float *by, kvr_vf x, kvr_vf y,
+			       const int pair, kvr_vf *to_x, kvr_vf *to_y)
+{
+#if defined(__AVX512F__)
+	__asm__("vfmadd231ps %2%{1to16%}, %1, %0"
+		: "+v"(*to_x)
+		: "v"(x), "m"(*by));
+	if (pair)
+		__asm__("vfmadd231ps %2%{1to16%}, %1, %0"
+			: "+v"(*to_y)
+			: "v"(y), "m"(*by));
+#elif defined(__AVX2__)
+	kvr_vf scalar = kvr_broadcast(*by);
+
+	__asm__("vfmadd231ps %2, %1, %0" : "+x"(*to_x) : "x"(x), "x"(scalar));
+	if (pair)
+		__asm__("vfmadd231ps %2, %1, %0"
+			: "+x"(*to_y)
+			: "x"(y), "x"(scalar));
+#else
+	kvr_vf scalar = kvr_broadcast(*by);
+
+	*to_x += scalar * x;
+	if (pair)
+		*to_y += scalar * y;
+#endif
+}
+
 /* The bits of bf16 are the upper half of those of f32. */
 KVR_INLINE kvr_vf kvr_load_bf16(const uint16_t *from)
 {
