@@ -30,23 +30,6 @@ static void widen_e4m3(const uint8_t *from, float scale, float *out,
 		kvr_store(out + i, kvr_load_e4m3(from + i) * scale);
 }
 
-/* Transposes as often as a deck is dealt into halves to be as it was. */
-KVR_INLINE void transpose(kvr_vf row[KVR_LANES])
-{
-	kvr_vf old[KVR_LANES];
-
-	KVR_UNROLL
-	for (size_t n = 1; n < KVR_LANES; n *= 2) {
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES; i++)
-			old[i] = row[i];
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES / 2; i++)
-			kvr_zip(old[i], old[i + KVR_LANES / 2], &row[2 * i],
-				&row[2 * i + 1]);
-	}
-}
-
 /* KVR_LANES columns of as many keys; of the columns, the first `left`. */
 KVR_INLINE void turn_block(const float *keys, float *values, size_t left)
 {
@@ -56,7 +39,7 @@ KVR_INLINE void turn_block(const float *keys, float *values, size_t left)
 	for (size_t i = 0; i < KVR_LANES; i++)
 		row[i] = i < left ? kvr_load(keys + i * KVR_CPU_PANEL)
 				  : (kvr_vf){0};
-	transpose(row);
+	kvr_transpose(row);
 	KVR_UNROLL
 	for (size_t i = 0; i < KVR_LANES; i++)
 		kvr_store(values + i * KVR_CPU_PANEL, row[i]);
@@ -111,7 +94,7 @@ KVR_INLINE void take_columns(const struct kvr_cpu_rows *rows, size_t first,
 				    rows->dim - at);
 		column[i] = x * rows->scale + x * rows->rest;
 	}
-	transpose(column);
+	kvr_transpose(column);
 }
 
 #define Q_VECTORS ((KVR_ROWS + KVR_LANES - 1) / KVR_LANES)

@@ -259,6 +259,30 @@ KVR_INLINE void kvr_zip(kvr_vf a, kvr_vf b, kvr_vf *low, kvr_vf *high)
 #endif
 }
 
+/* The accumulators must live in registers: every loop over them unrolls. */
+#if defined(__clang__)
+#define KVR_UNROLL _Pragma("unroll")
+#else
+#define KVR_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Transposes as often as a deck is dealt into halves to be as it was. */
+KVR_INLINE void kvr_transpose(kvr_vf row[KVR_LANES])
+{
+	kvr_vf old[KVR_LANES];
+
+	KVR_UNROLL
+	for (size_t n = 1; n < KVR_LANES; n *= 2) {
+		KVR_UNROLL
+		for (size_t i = 0; i < KVR_LANES; i++)
+			old[i] = row[i];
+		KVR_UNROLL
+		for (size_t i = 0; i < KVR_LANES / 2; i++)
+			kvr_zip(old[i], old[i + KVR_LANES / 2], &row[2 * i],
+				&row[2 * i + 1]);
+	}
+}
+
 /* Lanes in halves: a fixed order. */
 KVR_INLINE float kvr_sum(kvr_vf v)
 {
@@ -267,13 +291,6 @@ KVR_INLINE float kvr_sum(kvr_vf v)
 			v[i] += v[i + half];
 	return v[0];
 }
-
-/* The accumulators must live in registers: every loop over them unrolls. */
-#if defined(__clang__)
-#define KVR_UNROLL _Pragma("unroll")
-#else
-#define KVR_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /*
  * Lane i: the largest lane of v[i], which are lost. Each round of zips halves
