@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compute/cpu/denormals.h"
 #include "compute/cpu/state.h"
 #include "runtime/element.h"
 
@@ -360,8 +361,8 @@ static size_t first_run(const struct kvr_cpu *cpu,
 	return kvr_cpu_runs_behind(&cpu->runs, item->range->sequence, position);
 }
 
-void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
-		       const struct kvr_cpu_item *item, size_t kv_head)
+static void step_runs(const struct kvr_cpu *cpu, uint32_t thread,
+		      const struct kvr_cpu_item *item, size_t kv_head)
 {
 	struct rectangle r = {
 		.cpu = cpu,
@@ -386,4 +387,15 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 		else if (cpu->runs.ascending)
 			break; /* those behind are further off */
 	}
+}
+
+/* Here and not for the whole step: what the caller is called back with is his.
+ */
+void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
+		       const struct kvr_cpu_item *item, size_t kv_head)
+{
+	uint64_t before = kvr_denormals_drop();
+
+	step_runs(cpu, thread, item, kv_head);
+	kvr_denormals_restore(before);
 }
