@@ -8,6 +8,7 @@
 
 #define ALIGN 64
 #define TILE_BYTES (512 * 1024)
+#define PAGE_FLOATS (4096 / sizeof(float))
 
 /* Items per thread and kv head that keep the threads evenly busy. */
 #define ITEMS_PER_THREAD 8
@@ -203,8 +204,10 @@ static enum kvr_status make_scratch(struct kvr_cpu *cpu)
 	size_t floats = q_floats(cpu) + kv_floats(cpu) +
 			(size_t)cpu->kernel->rows * KVR_CPU_SCORE_STRIDE;
 
-	cpu->scratch_floats = floats;
-	cpu->scratch = floats_alloc(floats, kvr_cpu_pool_threads(cpu->pool));
+	/* Whole pages: each thread touches its own first. */
+	cpu->scratch_floats = round_up(floats, PAGE_FLOATS);
+	cpu->scratch = floats_alloc(cpu->scratch_floats,
+				    kvr_cpu_pool_threads(cpu->pool));
 	return cpu->scratch ? KVR_OK : KVR_ERR_NO_MEMORY;
 }
 
