@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Debian packages libkvring0, libkvring-dev and kvring, by CPack:
+# Debian packages libkvring0, libkvring-dev and kvring, and libkvring-cuda where
+# the CUDA plug-in is built, by CPack:
 #	cmake --preset deb -G Ninja && cmake --build build/deb
 #	(cd build/deb && cpack)
 # What Debian wants and other installations do not (compressed man pages,
@@ -11,6 +12,9 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_COMPONENTS_ALL library development command)
+if(TARGET kvring_cuda)
+	list(APPEND CPACK_COMPONENTS_ALL cuda)
+endif()
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE
 	OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
@@ -59,6 +63,14 @@ set(CPACK_DEBIAN_COMMAND_PACKAGE_DEPENDS "libkvring${soname} ${same}")
 set(CPACK_COMPONENT_COMMAND_DESCRIPTION
 "Runs attention over files with ranks on one or several hosts, measures the
 transports, and says what keeps RDMA from working on a machine.")
+
+set(CPACK_DEBIAN_CUDA_PACKAGE_NAME libkvring-cuda)
+set(CPACK_DEBIAN_CUDA_PACKAGE_SECTION contrib/libs)
+set(CPACK_DEBIAN_CUDA_PACKAGE_DEPENDS "libkvring${soname} ${same}")
+set(CPACK_COMPONENT_CUDA_DESCRIPTION
+"Lets libkvring use NVIDIA GPUs: a plug-in, loaded where it is installed. It
+needs the NVIDIA driver, and holds NVIDIA's CUDA runtime (libcudart_static)
+under the terms of the CUDA toolkit's licence.")
 
 configure_file(cmake/deb_finish.cmake.in cmake/deb_finish.cmake @ONLY)
 include(CPack)

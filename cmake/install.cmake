@@ -16,6 +16,11 @@ if(BUILD_SHARED_LIBS)
 	install(EXPORT kvringShared NAMESPACE kvring:: DESTINATION ${package}
 		COMPONENT development)
 endif()
+# Beside the library, where it looks first.
+if(TARGET kvring_cuda)
+	install(TARGETS kvring_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+		COMPONENT cuda)
+endif()
 install(DIRECTORY include/kvring DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
 	COMPONENT development FILES_MATCHING PATTERN "*.h")
 

@@ -8,8 +8,9 @@
     include <- runtime -> its own headers; runtime/registry.c names back ends
     rdma, compute -> include, the seams of runtime, their own directory
 
-Verbs headers stay under rdma/verbs, CUDA's under compute/cuda, and the engine
-includes nothing that could do I/O, tell the time, start a thread or allocate.
+Verbs headers stay under rdma/verbs, CUDA's under compute/cuda, nothing links
+libcuda, and the engine includes nothing that could do I/O, tell the time, start
+a thread or allocate.
 """
 import re
 
@@ -36,10 +37,13 @@ RULES = [  # where, what quoted includes it may name
     (r"runtime/registry\.c", [PUBLIC, r"(runtime|rdma|compute)/.*"]),
     (r"runtime/.*", [PUBLIC, r"runtime/.*"]),
     (r"rdma/(?P<back>[^/]+)/.*",
-     [PUBLIC, SEAM % "transport|wire|log|clock|secret", r"rdma/[^/]+\.h",
+     [PUBLIC, SEAM % "transport|wire|log|clock|secret|accelerator", r"rdma/[^/]+\.h",
       r"rdma/{back}/.*"]),
-    (r"rdma/[^/]+", [PUBLIC, SEAM % "transport|wire|log|clock|secret",
+    (r"rdma/[^/]+", [PUBLIC, SEAM % "transport|wire|log|clock|secret|accelerator",
                      r"rdma/[^/]+\.h"]),
+    (r"compute/cuda/.*",
+     [PUBLIC, SEAM % r"compute|log|tensor|bf16|f16|e4m3|element|accelerator(_\w+)?",
+      r"compute/[^/]+\.h", r"compute/cuda/.*"]),
     (r"compute/(?P<back>[^/]+)/.*",
      [PUBLIC, SEAM % "compute|log|tensor|bf16|f16|e4m3|element", r"compute/[^/]+\.h",
       r"compute/{back}/.*"]),
@@ -51,8 +55,13 @@ FOREIGN = [  # system headers, where alone they may appear
     (r"(infiniband|rdma)/.*", r"rdma/verbs/.*"),
     (r"pmix.*", r"runtime/bootstrap_pmix\.c"),
     (r"openssl/.*", r"(runtime/secret\.c|tests/.*)"),
-    (r"(cuda|cublas|cudnn|nvrtc|nccl)[^/]*\.h", r"compute/cuda/.*"),
+    (r"((cuda|cub|cooperative_groups|thrust|nv)/.*|cooperative_groups\.h|"
+     r"(cuda|cublas|cudnn|nvrtc|nccl|driver_types|vector_types|math_constants|"
+     r"mma|nvtx)[^/]*\.h(pp)?)", r"(compute/cuda|tests/emulated_cuda)/.*"),
 ]
+
+# A library linked to libcuda, or to its stub, does not load without a driver.
+LINKED = re.compile(r"-lcuda\b(?!rt)|CUDA::cuda_driver|-l:libcuda\.so")
 
 ENGINE = r"runtime/engine[^/]*\.[ch]"
 ENGINE_MAY = r"(std(bool|def|int)|string|limits)\.h"
@@ -73,10 +82,17 @@ def quoted_problem(name, header):
     return None
 
 
-def system_problem(name, header):
+def foreign_problem(name, header):
     for pattern, where in FOREIGN:
         if re.fullmatch(pattern, header) and not re.fullmatch(where, name):
             return f"{name}: <{header}> belongs under {where}"
+    return None
+
+
+def system_problem(name, header):
+    problem = foreign_problem(name, header)
+    if problem:
+        return problem
     if re.fullmatch(ENGINE, name) and not re.fullmatch(ENGINE_MAY, header):
         return f"{name}: the engine is pure, no <{header}>"
     return None
@@ -84,16 +100,21 @@ def system_problem(name, header):
 
 def problems_of(name):
     for kind, header in INCLUDE.findall(tree.text(name)):
-        problem = system_problem if kind == "<" else quoted_problem
-        problem = problem(name, header)
+        problem = system_problem(name, header) if kind == "<" else \
+            quoted_problem(name, header)
+        if kind == '"' and not (tree.SOURCE / header).is_file():
+            problem = problem or foreign_problem(name, header)
         if problem:
             yield problem
 
 
 def main():
     names = tree.files(".c", ".h", ".cu", ".cuh", ".cc", ".cpp")
-    tree.finish("layering", [p for n in names for p in problems_of(n)],
-                len(names))
+    problems = [p for n in names for p in problems_of(n)]
+    problems += [f"{n}: links libcuda" for n in
+                 tree.files(".txt", ".cmake", ".sh", ".in", ".json")
+                 if LINKED.search(tree.text(n))]
+    tree.finish("layering", problems, len(names))
 
 
 if __name__ == "__main__":

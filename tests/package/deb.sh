@@ -31,7 +31,10 @@ for deb in packed/*.deb; do
 	[ -z "$(find "only/$name" -perm /022 ! -type l)" ] ||
 		die "$name: others may write"
 done
-[ "$(ls only | tr '\n' ' ')" = "kvring libkvring-dev libkvring0 " ] ||
+wanted="kvring libkvring-dev libkvring0 "
+[ ! -f "$build/libkvring_cuda.so" ] ||
+	wanted="kvring libkvring-cuda libkvring-dev libkvring0 "
+[ "$(ls only | tr '\n' ' ')" = "$wanted" ] ||
 	die "packages: $(ls only)"
 
 depends() { # package, pattern...
@@ -50,6 +53,9 @@ depends kvring "libkvring0 \(= $version\)" 'libjansson4 '
 if nm -D "$build/libkvring.so" | grep -q ' U ibv_'; then
 	depends libkvring0 libibverbs1 librdmacm1 libssl3
 	depends libkvring-dev libibverbs-dev librdmacm-dev libssl-dev
+fi
+if [ -d only/libkvring-cuda ]; then
+	depends libkvring-cuda "libkvring0 \(= $version\)" 'libc6 \(>= '
 fi
 dpkg-deb -I packed/libkvring0_*.deb shlibs |
 	grep -q '^libkvring 0 libkvring0 (>= ' || die "shlibs"
@@ -76,6 +82,8 @@ fi
 if readelf -S "all/$lib/libkvring.so" | grep -q '\.debug_info'; then
 	die "not stripped"
 fi
+
+[ ! -d only/libkvring-cuda ] || ls "only/libkvring-cuda/$lib/libkvring_cuda.so"
 
 export LD_LIBRARY_PATH=$work/all/$lib
 kvring=$work/all/usr/bin/kvring

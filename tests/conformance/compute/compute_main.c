@@ -58,6 +58,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_e4m3_empty_and_zero_blocks),
 		cmocka_unit_test(kernel_e4m3_is_near_the_oracle),
 		cmocka_unit_test(kernel_e4m3_block_is_a_quarter_of_f32),
+		cmocka_unit_test(kernel_denormals_count_as_nothing_in_it_alone),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};

@@ -45,6 +45,7 @@ void kernel_very_negative_scores_match_oracle(void **state);
 void kernel_negative_scale_matches_oracle(void **state);
 void kernel_negative_zeros_give_zero(void **state);
 void kernel_nan_query_shows_in_its_row(void **state);
+void kernel_denormals_count_as_nothing_in_it_alone(void **state);
 void kernel_strided_out_leaves_gaps_alone(void **state);
 void kernel_error_does_not_grow_with_steps(void **state);
 

@@ -234,9 +234,9 @@ static void finish(struct kvr_compute *compute, const struct kvr_tensor *out,
 		   float *lse, size_t lse_head_stride)
 {
 	struct emulated *e = of(compute);
-	size_t rows = out->tokens ? (out->heads - 1) * lse_head_stride +
-					    out->tokens
-				  : 0;
+	size_t rows = out->tokens
+			      ? (out->heads - 1) * lse_head_stride + out->tokens
+			      : 0;
 	struct kvr_tensor to = to_device(out);
 	float *sums = lse ? device_memory(rows * sizeof(*lse)) : NULL;
 
