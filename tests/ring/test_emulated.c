@@ -263,23 +263,24 @@ static void open_fails(struct rank *rank)
 	static const struct kvr_range range = {0, 0, TOKENS};
 	struct kvr_plan_desc desc;
 	struct kvr_plan *plan;
+	unsigned failures = 0;
+	bool last = false;
 
 	CHECK_STATUS(rank->opened, KVR_OK);
 	describe(&desc, &range, 1);
-	for (unsigned n = 1; n < 200; n++) {
+	for (unsigned n = 1; !last; n++) {
 		unsigned before = kvr_emulated_calls();
-		enum kvr_status status;
 
+		plan = NULL;
 		kvr_emulated_fail_call(n, cudaErrorMemoryAllocation);
-		status = kvr_plan_create(rank->ring, &desc, &plan);
-		if (kvr_emulated_calls() - before < n) {
-			CHECK_STATUS(status, KVR_OK);
-			break;
-		}
-		CHECK(status != KVR_OK);
+		failures += kvr_plan_create(rank->ring, &desc, &plan) != KVR_OK;
+		last = kvr_emulated_calls() - before < n;
+		CHECK(!last || plan);
+		kvr_plan_destroy(plan);
 	}
+	/* Who asks what an address is may do without an answer. */
+	CHECK(failures > 10);
 	kvr_emulated_fail_call(0, 0);
-	kvr_plan_destroy(plan);
 }
 
 static void emulated_nth_call_of_open_fails_undone(void **state)
