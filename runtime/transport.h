@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "kvring/kvring.h"
+#include "runtime/accelerator.h"
 #include "runtime/log.h"
 #include "runtime/wire.h"
 
@@ -41,6 +42,15 @@ enum kvr_role {
 	KVR_ROLE_OUT = 1 /* to next: writes */
 };
 
+/* How memory of GPUs is reached; zero is every default. */
+struct kvr_gpu_settings {
+	/* The seam where this process has one, else NULL; NULL: never. */
+	const struct kvr_accelerator_ops *(*present)(void);
+	enum kvr_gpu_way way;
+	enum kvr_gpu_flush flush;
+	int pcie; /* dma-bufs mapped by PCIe: 1 yes, -1 no, 0 as is best */
+};
+
 /* What a context's options say; zero is every default. Borrowed. */
 struct kvr_transport_config {
 	const struct kvr_log *log; /* NULL: lines are dropped */
@@ -48,6 +58,7 @@ struct kvr_transport_config {
 	uint32_t queue_pairs;	   /* of an edge, on each device; 0: 1 */
 	bool adaptive_routing;	   /* the fabric may reorder plain writes */
 	uint32_t gid_index; /* of the device's port plus 1; 0: the best */
+	struct kvr_gpu_settings gpu;
 };
 
 /* Shared secrets: both ends of an edge must have the same. */
@@ -201,6 +212,9 @@ struct kvr_transport_ops {
 	void (*descriptor)(struct kvr_endpoint *endpoint, uint32_t lane,
 			   uint32_t slot, struct kvr_descriptor *out,
 			   const void **metadata);
+
+	/* OUT, connected: the most pieces that a write may meet; 0: any. */
+	uint32_t (*pieces_max)(struct kvr_endpoint *endpoint);
 
 	/* OUT. Errors: AGAIN. */
 	enum kvr_status (*write)(struct kvr_endpoint *endpoint,

@@ -20,6 +20,22 @@ enum kvr_gpu_ordering {
 	KVR_GPU_ORDERING_DEVICES = 2 /* every GPU of the machine */
 };
 
+/* How RDMA cards reach its memory: docs/gpu-memory.md. */
+enum kvr_gpu_way {
+	KVR_GPU_WAY_AUTO = 0, /* the first of these that works */
+	KVR_GPU_WAY_DMABUF = 1,
+	KVR_GPU_WAY_PEERMEM = 2, /* nvidia_peermem */
+	KVR_GPU_WAY_STAGING = 3	 /* copies through pinned host memory */
+};
+
+/* What makes visible to it what a card wrote. */
+enum kvr_gpu_flush {
+	KVR_GPU_FLUSH_AUTO = 0, /* the one that the GPU needs */
+	KVR_GPU_FLUSH_NONE = 1,
+	KVR_GPU_FLUSH_HOST = 2, /* cuFlushGPUDirectRDMAWrites */
+	KVR_GPU_FLUSH_READ = 3	/* the card reads back from the GPU */
+};
+
 /* One GPU. Flags are 0 or 1, as the driver says. */
 struct kvr_gpu_info {
 	size_t size;

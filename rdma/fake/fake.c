@@ -162,7 +162,7 @@ static enum kvr_status alloc_slots(struct fake_endpoint *e)
 		return KVR_ERR_NO_MEMORY;
 	e->described = calloc((size_t)e->config.lanes * e->config.slots,
 			      sizeof(*e->described));
-	return e->described ? KVR_OK : KVR_ERR_NO_MEMORY;
+	return e->described ? fake_bridge_open(e, total) : KVR_ERR_NO_MEMORY;
 }
 
 static enum kvr_status alloc_queue(struct fake_endpoint *e)
@@ -191,6 +191,7 @@ static void free_endpoint(struct fake_endpoint *e)
 	free(e->items);
 	free(e->sent);
 	free(e->described);
+	free(e->bridge);
 	free(e->slots);
 	free(e);
 }
@@ -399,6 +400,11 @@ static void fake_descriptor(struct kvr_endpoint *base, uint32_t lane,
 	*metadata = place->metadata;
 }
 
+static uint32_t fake_pieces_max(struct kvr_endpoint *base)
+{
+	return fake_endpoint(base)->script.pieces_max;
+}
+
 static enum kvr_status fake_write(struct kvr_endpoint *base,
 				  const struct kvr_write *write)
 {
@@ -514,7 +520,13 @@ static enum kvr_status fake_poll(struct kvr_endpoint *base,
 
 static enum kvr_status fake_flush(struct kvr_endpoint *base)
 {
-	(void)base;
+	struct fake_endpoint *e = fake_endpoint(base);
+
+	if (!e->bridge)
+		return KVR_OK;
+	pthread_mutex_lock(&fake_lock);
+	fake_bridge_flush(e);
+	pthread_mutex_unlock(&fake_lock);
 	return KVR_OK;
 }
 
@@ -570,6 +582,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.connect_poll = fake_connect_poll,
 	.slot = fake_slot,
 	.descriptor = fake_descriptor,
+	.pieces_max = fake_pieces_max,
 	.write = fake_write,
 	.describe = fake_describe,
 	.signal = fake_signal,

@@ -6,37 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rdma/verbs/reach.h"
+
 static struct ibv_device *find(struct ibv_device **list, const char *name)
 {
 	for (; *list; list++)
 		if (!strcmp(ibv_get_device_name(*list), name))
 			return *list;
 	return NULL;
-}
-
-/*
- * Registers a file descriptor that cannot be one. A driver without dma-buf
- * says that it does not support the call; one with it looks the descriptor
- * up, and fails at that.
- */
-static int probe_dmabuf(struct ibv_context *context)
-{
-	struct ibv_pd *pd = ibv_alloc_pd(context);
-	struct ibv_mr *mr;
-	int answer = -1;
-
-	if (!pd)
-		return -1;
-	errno = 0;
-	mr = ibv_reg_dmabuf_mr(pd, 0, 0, 0, -1, 0);
-	if (mr)
-		ibv_dereg_mr(mr);
-	else if (errno == EOPNOTSUPP || errno == EPROTONOSUPPORT)
-		answer = 0;
-	else if (errno == EBADF)
-		answer = 1;
-	ibv_dealloc_pd(pd);
-	return answer;
 }
 
 static int probe_port(struct ibv_context *context, uint32_t index,
@@ -69,7 +46,7 @@ static int probe_context(struct ibv_context *context,
 		if (error)
 			return error;
 	}
-	out->dmabuf = probe_dmabuf(context);
+	out->dmabuf = verbs_maps_dmabuf(context);
 	return 0;
 }
 

@@ -57,6 +57,8 @@ static enum kvr_status open_by(const struct kvr_transport_ops *ops,
 	t->log = config->log;
 	t->queue_pairs = config->queue_pairs ? config->queue_pairs : 1;
 	t->adaptive_routing = config->adaptive_routing;
+	t->gpu = config->gpu;
+	t->sysfs = "/sys";
 	status = ops == &kvr_verbs_transport
 			 ? verbs_devices_by_cm(t, config)
 			 : verbs_devices_by_exchange(t, config);
@@ -333,10 +335,10 @@ static int verbs_event_fd(struct kvr_endpoint *base)
 	.endpoint_close = verbs_endpoint_close, .address = verbs_address_of,   \
 	.reaches = verbs_reaches, .connect = verbs_connect,                    \
 	.connect_poll = verbs_connect_poll, .slot = verbs_slot,                \
-	.descriptor = verbs_descriptor, .write = verbs_write,                  \
-	.describe = verbs_describe, .signal = verbs_signal,                    \
-	.poll = verbs_poll, .flush = verbs_flush, .event_fd = verbs_event_fd,  \
-	.arm = verbs_arm, .disarm = verbs_disarm
+	.descriptor = verbs_descriptor, .pieces_max = verbs_pieces_max,        \
+	.write = verbs_write, .describe = verbs_describe,                      \
+	.signal = verbs_signal, .poll = verbs_poll, .flush = verbs_flush,      \
+	.event_fd = verbs_event_fd, .arm = verbs_arm, .disarm = verbs_disarm
 
 const struct kvr_transport_ops kvr_verbs_transport = {
 	.name = "verbs",

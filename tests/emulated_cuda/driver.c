@@ -223,6 +223,43 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute,
 	return (CUresult)emu_attribute(device, (int)attribute, value);
 }
 
+CUresult cuDeviceGetName(char *name, int bytes, CUdevice device)
+{
+	(void)device;
+	DRIVER_CALL();
+	memset(name, 0, (size_t)bytes);
+	strncpy(name, "emulated", (size_t)bytes - 1);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device)
+{
+	(void)device;
+	DRIVER_CALL();
+	*bytes = 1 << 30;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetPCIBusId(char *id, int bytes, CUdevice device)
+{
+	return (CUresult)cudaDeviceGetPCIBusId(id, bytes, device);
+}
+
+CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle,
+				     void *at)
+{
+	(void)handle;
+	(void)at;
+	DRIVER_CALL();
+	return CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
+{
+	(void)handle;
+	return CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr at)
 {
 	struct emu_area area;
@@ -348,6 +385,17 @@ CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target,
 	return CUDA_SUCCESS;
 }
 
+EMU_EXPORT cudaError_t cudaDeviceFlushGPUDirectRDMAWrites(
+	enum cudaFlushGPUDirectRDMAWritesTarget target,
+	enum cudaFlushGPUDirectRDMAWritesScope scope)
+{
+	(void)target;
+	(void)scope;
+	EMU_CALL();
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return cudaSuccess;
+}
+
 #define ENTRY(name)                                                            \
 	{                                                                      \
 #name, (void *)name                                            \
@@ -360,6 +408,11 @@ static const struct {
 	ENTRY(cuDriverGetVersion),
 	ENTRY(cuDeviceGet),
 	ENTRY(cuDeviceGetAttribute),
+	ENTRY(cuDeviceGetName),
+	{"cuDeviceTotalMem", (void *)cuDeviceTotalMem},
+	{"cuDeviceGetPCIBusId", (void *)cuDeviceGetPCIBusId},
+	ENTRY(cuMemRetainAllocationHandle),
+	ENTRY(cuMemRelease),
 	ENTRY(cuGetErrorName),
 	ENTRY(cuGetErrorString),
 	{"cuMemGetAddressRange", (void *)cuMemGetAddressRange},

@@ -153,6 +153,8 @@ static struct meeting *meeting_of(struct warp *warp, uint32_t mask)
 		warp->meetings = calloc(WARP, sizeof(*warp->meetings));
 	if (!warp->meetings)
 		emu_abort("no memory for a warp");
+	if (!warp->count) /* no lane's: all read results in it */
+		emu_forget(warp->meetings, WARP * sizeof(*warp->meetings));
 	found = &warp->meetings[warp->count++];
 	found->mask = mask;
 	return found;
@@ -333,6 +335,7 @@ static struct block *block_new(const struct emu_launch *launch, void **args)
 	if (!block->threads || !block->warps)
 		emu_abort("no memory for a block");
 	emu_fiber_adopt(&block->scheduler);
+	shared_open(block); /* before its users are made */
 	for (unsigned i = 0; i < block->count; i++) {
 		struct thread *thread = &block->threads[i];
 
@@ -342,7 +345,6 @@ static struct block *block_new(const struct emu_launch *launch, void **args)
 		thread->at.z = i / dim.x / dim.y;
 		emu_fiber_open(&thread->fiber, thread_main, thread);
 	}
-	shared_open(block);
 	return block;
 }
 
