@@ -50,8 +50,9 @@ struct kvr_pointer_info {
 	uint64_t identity; /* of the allocation: never given out twice */
 };
 
-struct kvr_accelerator_memory_ops;
+struct kvr_accelerator_stream_ops;
 struct kvr_accelerator_attention_ops;
+struct kvr_accelerator_memory_ops; /* accelerator_memory.h */
 
 struct kvr_accelerator_ops {
 	/* First, and for ever there: what is read before all is trusted. */
@@ -81,11 +82,12 @@ struct kvr_accelerator_ops {
 	enum kvr_status (*pointer_query)(const void *address,
 					 struct kvr_pointer_info *out);
 
-	/* runtime/accelerator_memory.h */
-	const struct kvr_accelerator_memory_ops *memory;
+	/* Words in the order of streams: runtime/accelerator_stream.h. */
+	const struct kvr_accelerator_stream_ops *stream;
 
 	/* runtime/accelerator_attention.h */
 	const struct kvr_accelerator_attention_ops *attention;
+	const struct kvr_accelerator_memory_ops *memory;
 };
 
 /*

@@ -2,6 +2,7 @@
 #include "runtime/progress.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/clock.h"
+#include "runtime/words.h"
 
 /*
  * How long to look before sleeping: longer than a small block's way round
@@ -191,6 +193,9 @@ bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 	busy |= feed_prev(ring, now_ns);
 	feed_edge(ring, KVR_NEXT, &next, now_ns);
 	busy |= next.count > 0;
+	/* After the flush, so that a stream reads what it is told is there. */
+	if (ring->words)
+		busy |= kvr_words_run(ring->words, now_ns);
 	busy |= kvr_engine_run(ring->engine, now_ns);
 	failed = log_failure_once(ring);
 	pthread_mutex_unlock(&ring->lock);
@@ -223,32 +228,49 @@ static enum kvr_status arm(struct kvr_ring *ring)
 	return KVR_OK;
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static uint64_t next_deadline(struct kvr_ring *ring)
 {
-	uint64_t deadline;
+	uint64_t deadline, now_ns;
 
 	pthread_mutex_lock(&ring->lock);
 	deadline = kvr_engine_next_deadline(ring->engine);
-	if (kvr_engine_blocked(ring->engine)) {
-		uint64_t retry = kvr_clock_ns() + BLOCKED_NS;
-
-		deadline = retry < deadline ? retry : deadline;
+	if (kvr_engine_blocked(ring->engine) || ring->words) {
+		now_ns = kvr_clock_ns();
+		if (kvr_engine_blocked(ring->engine))
+			deadline = sooner(deadline, now_ns + BLOCKED_NS);
+		if (ring->words)
+			deadline =
+				sooner(deadline,
+				       kvr_words_look_ns(ring->words, now_ns));
 	}
 	ring->sleeps++;
 	pthread_mutex_unlock(&ring->lock);
 	return deadline;
 }
 
-/* Until an event or the deadline; whole milliseconds, rounded up. */
-static void sleep_on(int epoll_fd, uint64_t deadline_ns)
+/*
+ * Until an event or the deadline: whole milliseconds, rounded up, but for
+ * deadlines nearer than one. False: nothing happened.
+ */
+static bool sleep_on(int epoll_fd, uint64_t deadline_ns)
 {
+	struct pollfd watched = {.fd = epoll_fd, .events = POLLIN};
+	struct timespec brief = {.tv_sec = 0};
 	struct epoll_event event;
 	uint64_t now_ns = kvr_clock_ns();
-	uint64_t ms = 0;
+	uint64_t ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+	uint64_t ms = (ns + KVR_NS_PER_MS - 1) / KVR_NS_PER_MS;
 
-	if (deadline_ns > now_ns)
-		ms = (deadline_ns - now_ns + KVR_NS_PER_MS - 1) / KVR_NS_PER_MS;
-	(void)epoll_wait(epoll_fd, &event, 1, ms > 1000 ? 1000 : (int)ms);
+	if (ns > 0 && ns < KVR_NS_PER_MS) {
+		brief.tv_nsec = (long)ns;
+		return ppoll(&watched, 1, &brief, NULL) > 0;
+	}
+	return epoll_wait(epoll_fd, &event, 1, ms > 1000 ? 1000 : (int)ms) > 0;
 }
 
 /* ------------------------------------------------------------- thread */
@@ -303,8 +325,9 @@ static void *progress_main(void *arg)
 			sleeping = arm_all(context, &deadline_ns);
 		pthread_mutex_unlock(&context->lock);
 		if (sleeping) {
-			sleep_on(thread->epoll_fd, deadline_ns);
-			busy_ns = kvr_clock_ns();
+			/* A look at words in vain is no reason to spin. */
+			if (sleep_on(thread->epoll_fd, deadline_ns))
+				busy_ns = kvr_clock_ns();
 			drain(thread->kick_fd);
 		}
 		atomic_store(&thread->asleep, false);
@@ -477,8 +500,8 @@ static void drive(struct kvr_ring *ring, uint64_t deadline_ns)
 		if (now_ns - begin_ns < SPIN_NS || arm(ring) != KVR_OK)
 			continue;
 		wake_ns = next_deadline(ring);
-		sleep_on(ring->epoll_fd,
-			 wake_ns < deadline_ns ? wake_ns : deadline_ns);
+		(void)sleep_on(ring->epoll_fd,
+			       wake_ns < deadline_ns ? wake_ns : deadline_ns);
 		now_ns = kvr_clock_ns();
 	}
 }

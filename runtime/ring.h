@@ -17,6 +17,8 @@
 #include "runtime/engine.h"
 #include "runtime/settings.h"
 
+struct kvr_words;
+
 struct kvr_edge {
 	struct kvr_endpoint *endpoint; /* NULL: n = 1, or shut down */
 	const char *transport;	       /* name; "none" for n = 1 */
@@ -113,6 +115,7 @@ struct kvr_ring {
 	struct kvr_caller caller, caller_failed; /* now; at failed_ns */
 	uint64_t failed_ns;			 /* 0: it has not */
 	struct kvr_pass pass;
+	struct kvr_words *words; /* whose passes they are; NULL: the caller's */
 	bool integrity;
 	struct kvr_held *held; /* [lane * (slots + 1) + slot, or local] */
 	struct kvr_piece local_seal[KVR_LANES_MAX]; /* bytes: if registered */

@@ -227,6 +227,9 @@ struct kvr_transport_ops {
 			   uint32_t slot, struct kvr_descriptor *out,
 			   const void **metadata);
 
+	/* OUT, connected: the most pieces that a write may meet; 0: any. */
+	uint32_t (*pieces_max)(struct kvr_endpoint *endpoint);
+
 	/* OUT. Errors: AGAIN. */
 	enum kvr_status (*write)(struct kvr_endpoint *endpoint,
 				 const struct kvr_write *write);

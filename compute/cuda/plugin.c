@@ -7,6 +7,7 @@
 #include "compute/cuda/driver.h"
 #include "compute/cuda/error.h"
 #include "compute/cuda/memory.h"
+#include "compute/cuda/stream.h"
 
 static enum kvr_status probe(char *reason, size_t bytes)
 {
@@ -39,6 +40,7 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.probe = probe,
 	.device_info = kvr_cuda_device_info,
 	.pointer_query = kvr_cuda_pointer_query,
-	.memory = &kvr_cuda_memory,
+	.stream = &kvr_cuda_stream_ops,
 	.attention = &kvr_cuda_attention,
+	.memory = &kvr_cuda_memory,
 };

@@ -262,7 +262,7 @@ struct kvr_ring_stats {
 	size_t size;
 	uint32_t generation;
 	uint64_t passes;		     /* begun */
-	uint64_t bytes_sent, bytes_received; /* payload, with forwarding */
+	uint64_t bytes_sent, bytes_received; /* blocks, checksums, forwarded */
 	uint64_t blocks_received;	     /* descriptors */
 	uint64_t credits_granted;
 	uint64_t sleeps;	/* times that progress slept */
@@ -312,8 +312,8 @@ KVR_API void kvr_pass_desc_init(struct kvr_pass_desc *desc);
  * time. The local blocks start to travel at once (an accumulating lane's
  * when step 0 is released). *out is the ring's: no allocation, valid until
  * kvr_pass_end, and for its statistics until the next begin.
- * Errors: INVALID, LIMIT (a block larger than slot_bytes), STATE (a pass is
- * open), FORKED, and what the ring failed with.
+ * Errors: INVALID, LIMIT (a block larger than slot_bytes, or more segments in a
+ * chunk than RDMA carries), STATE, FORKED, and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_begin(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
@@ -337,7 +337,7 @@ KVR_API void kvr_block_init(struct kvr_block *block);
  * several or none). The block may be read until it is released; up to `slots`
  * blocks may be held at once, but each held slot is one that prev cannot fill.
  * Waits up to wait_timeout_ms. Errors: END (all taken), CANCELLED, TIMEOUT,
- * INVALID, FORKED, STATE (too many held), and what the ring failed with.
+ * INVALID, FORKED, STATE (step - slots is held), and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_next(struct kvr_pass *pass, uint32_t lane, struct kvr_block *out);
@@ -378,7 +378,7 @@ KVR_API KVR_MUST_CHECK enum kvr_status kvr_pass_cancel(struct kvr_pass *pass);
 struct kvr_pass_stats {
 	size_t size;
 	uint32_t steps; /* blocks taken, local ones too, all lanes */
-	uint64_t bytes_sent, bytes_received; /* payload */
+	uint64_t bytes_sent, bytes_received; /* of blocks and checksums */
 	uint64_t wall_ns;		     /* begin to end (or now) */
 	uint64_t exposed_ns;		     /* waited inside kvr_pass_next */
 	uint64_t held_ns; /* between next and release, steps added up */

@@ -288,6 +288,12 @@ static void run_now(struct shm_endpoint *e)
 		wake_peer(e);
 }
 
+static uint32_t shm_pieces_max(struct kvr_endpoint *base)
+{
+	(void)base;
+	return 0;
+}
+
 static enum kvr_status shm_write(struct kvr_endpoint *base,
 				 const struct kvr_write *write)
 {
@@ -517,6 +523,7 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.connect_poll = shm_connect_poll,
 	.slot = shm_slot,
 	.descriptor = shm_descriptor,
+	.pieces_max = shm_pieces_max,
 	.write = shm_write,
 	.describe = shm_describe,
 	.signal = shm_signal,

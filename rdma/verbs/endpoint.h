@@ -250,6 +250,7 @@ bool verbs_drain_sends(struct verbs_endpoint *e, int64_t deadline_ns);
 
 /* ----------------------------------------------------------------- post.c */
 
+uint32_t verbs_pieces_max(struct kvr_endpoint *base);
 enum kvr_status verbs_write(struct kvr_endpoint *base,
 			    const struct kvr_write *write);
 enum kvr_status verbs_describe(struct kvr_endpoint *base,

@@ -220,6 +220,17 @@ static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 	return status;
 }
 
+uint32_t verbs_pieces_max(struct kvr_endpoint *base)
+{
+	const struct verbs_endpoint *e = verbs_endpoint(base);
+	uint32_t least = UINT32_MAX;
+
+	for (uint32_t i = 0; i < e->qps; i++)
+		if (e->qp[i].sge_max < least)
+			least = e->qp[i].sge_max;
+	return REQUESTS_MAX * least;
+}
+
 enum kvr_status verbs_write(struct kvr_endpoint *base,
 			    const struct kvr_write *write)
 {

@@ -349,11 +349,11 @@ static int verbs_event_fd(struct kvr_endpoint *base)
 	.endpoint_close = verbs_endpoint_close, .address = verbs_address_of,   \
 	.reaches = verbs_reaches, .connect = verbs_connect,                    \
 	.connect_poll = verbs_connect_poll, .slot = verbs_slot,                \
-	.descriptor = verbs_descriptor, .write = verbs_write,                  \
-	.describe = verbs_describe, .signal = verbs_signal,                    \
-	.poll = verbs_poll, .flush = verbs_flush_slots,                        \
-	.slots_info = verbs_slots_info, .event_fd = verbs_event_fd,            \
-	.arm = verbs_arm, .disarm = verbs_disarm
+	.descriptor = verbs_descriptor, .pieces_max = verbs_pieces_max,        \
+	.write = verbs_write, .describe = verbs_describe,                      \
+	.signal = verbs_signal, .poll = verbs_poll,                            \
+	.flush = verbs_flush_slots, .slots_info = verbs_slots_info,            \
+	.event_fd = verbs_event_fd, .arm = verbs_arm, .disarm = verbs_disarm
 
 const struct kvr_transport_ops kvr_verbs_transport = {
 	.name = "verbs",

@@ -385,6 +385,17 @@ CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target,
 	return CUDA_SUCCESS;
 }
 
+EMU_EXPORT cudaError_t cudaDeviceFlushGPUDirectRDMAWrites(
+	enum cudaFlushGPUDirectRDMAWritesTarget target,
+	enum cudaFlushGPUDirectRDMAWritesScope scope)
+{
+	(void)target;
+	(void)scope;
+	EMU_CALL();
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return cudaSuccess;
+}
+
 #define ENTRY(name)                                                            \
 	{                                                                      \
 #name, (void *)name                                            \

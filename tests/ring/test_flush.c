@@ -61,6 +61,7 @@ static void flush_over_several_calls_shows_every_byte(void **state)
 {
 	struct kvr_fake_script script = {
 		.seed = 5,
+		.bridge = KVR_FAKE_BRIDGE_FLUSHED,
 		.reorder = true,
 		.delay_max_ns = 100000,
 		.slow_rank = KVR_RANK_NONE,

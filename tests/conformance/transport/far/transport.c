@@ -181,6 +181,11 @@ static void both_descriptor(struct kvr_endpoint *endpoint, uint32_t lane,
 	endpoint->ops->descriptor(endpoint, lane, slot, out, metadata);
 }
 
+static uint32_t both_pieces_max(struct kvr_endpoint *endpoint)
+{
+	return endpoint->ops->pieces_max(endpoint);
+}
+
 static enum kvr_status both_write(struct kvr_endpoint *endpoint,
 				  const struct kvr_write *write)
 {
@@ -248,6 +253,7 @@ static struct kvr_transport_ops both_ops = {
 	.connect_poll = both_connect_poll,
 	.slot = both_slot,
 	.descriptor = both_descriptor,
+	.pieces_max = both_pieces_max,
 	.write = both_write,
 	.describe = both_describe,
 	.signal = both_signal,
