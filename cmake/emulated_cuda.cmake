@@ -18,9 +18,27 @@ else()
 	set(KVRING_EMULATED_CUDA ON)
 endif()
 
+# Each .cu goes through a file that includes it: elsewhere it may be nvcc's.
+function(kvr_emulated_wrap name out)
+	set(wrapped "")
+	foreach(source IN LISTS ARGN)
+		get_filename_component(path ${source} ABSOLUTE)
+		if(path MATCHES "\\.cu$")
+			get_filename_component(base ${source} NAME)
+			set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/emulated)
+			set(wrapper ${wrapper}/${name}/${base}.cpp)
+			file(CONFIGURE OUTPUT ${wrapper}
+				CONTENT "#include \"${path}\"\n")
+			set(path ${wrapper})
+		endif()
+		list(APPEND wrapped ${path})
+	endforeach()
+	set(${out} ${wrapped} PARENT_SCOPE)
+endfunction()
+
 # kvr_emulated_cuda_library(NAME [SHARED|MODULE] SOURCES x.cu ... [LINK ...])
-# The .cu files compiled by the C++ compiler, against the emulation. Each goes
-# through a file that includes it: the same file may be nvcc's elsewhere.
+# Sources compiled by the C++ compiler against the emulation, static if nothing
+# else is said.
 function(kvr_emulated_cuda_library name)
 	cmake_parse_arguments(L "SHARED;MODULE" "" "SOURCES;LINK" ${ARGN})
 	set(type STATIC)
@@ -29,25 +47,21 @@ function(kvr_emulated_cuda_library name)
 	elseif(L_MODULE)
 		set(type MODULE)
 	endif()
-	set(sources "")
-	foreach(source IN LISTS L_SOURCES)
-		get_filename_component(path ${source} ABSOLUTE)
-		if(NOT path MATCHES "\\.cu$")
-			list(APPEND sources ${path})
-			continue()
-		endif()
-		get_filename_component(base ${source} NAME)
-		set(wrapper
-			${CMAKE_CURRENT_BINARY_DIR}/emulated/${name}/${base}.cpp)
-		file(CONFIGURE OUTPUT ${wrapper}
-			CONTENT "#include \"${path}\"\n")
-		list(APPEND sources ${wrapper})
-	endforeach()
+	kvr_emulated_wrap(${name} sources ${L_SOURCES})
 	add_library(${name} ${type} ${sources})
 	target_link_libraries(${name} PUBLIC kvr_emulated_cuda PRIVATE
 		kvr_emulated_device_flags ${L_LINK})
 	set_target_properties(${name} PROPERTIES
 		POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
+endfunction()
+
+# kvr_emulated_cuda_program(NAME SOURCES x.cu ... [LINK ...])
+function(kvr_emulated_cuda_program name)
+	cmake_parse_arguments(P "" "" "SOURCES;LINK" ${ARGN})
+	kvr_emulated_wrap(${name} sources ${P_SOURCES})
+	add_executable(${name} ${sources})
+	target_link_libraries(${name} PRIVATE kvr_emulated_cuda
+		kvr_emulated_device_flags ${P_LINK})
 endfunction()
 
 if(KVRING_EMULATED_CUDA)

@@ -48,6 +48,11 @@ static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
 			return refuse(ring, KVR_ERR_INVALID,
 				      "a segment is not within memory "
 				      "registered with the ring's context");
+		if (s->memory->on_gpu && !kvr_ring_sends_gpu(ring))
+			return refuse(ring, KVR_ERR_UNSUPPORTED,
+				      "a segment is a GPU's memory, which the "
+				      "edge to next cannot send, or integrity "
+				      "cannot read");
 		ring->pass.pieces[lane][i] = (struct kvr_piece){
 			.address = (char *)s->memory->address + s->offset,
 			.bytes = s->bytes,

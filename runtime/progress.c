@@ -13,9 +13,6 @@
 #include "runtime/clock.h"
 #include "runtime/words.h"
 
-/* Events taken from an endpoint at once. */
-#define EVENTS 32
-
 /*
  * How long to look before sleeping: longer than a small block's way round
  * through memory, shorter than what a compute thread on the same core would
@@ -29,15 +26,9 @@
 /* A post refused by a full queue is repeated at least so often. */
 #define BLOCKED_NS KVR_NS_PER_MS
 
-struct harvest {
-	struct kvr_event events[EVENTS];
-	size_t count;
-	enum kvr_status status;
-};
-
 /* --------------------------------------------------------------- step */
 
-static void poll_edge(struct kvr_edge *edge, struct harvest *harvest)
+static void poll_edge(struct kvr_edge *edge, struct kvr_harvest *harvest)
 {
 	struct kvr_endpoint *endpoint = edge->endpoint;
 
@@ -45,8 +36,8 @@ static void poll_edge(struct kvr_edge *edge, struct harvest *harvest)
 	harvest->status = KVR_OK;
 	if (!endpoint || edge->lost)
 		return;
-	harvest->status = endpoint->ops->poll(endpoint, harvest->events, EVENTS,
-					      &harvest->count);
+	harvest->status = endpoint->ops->poll(endpoint, harvest->events,
+					      KVR_HARVEST, &harvest->count);
 }
 
 /* A descriptor lies in memory that prev writes: copied, then validated. */
@@ -87,7 +78,7 @@ static void feed_event(struct kvr_ring *ring, enum kvr_side side,
 }
 
 static void feed_edge(struct kvr_ring *ring, enum kvr_side side,
-		      const struct harvest *harvest, uint64_t now_ns)
+		      const struct kvr_harvest *harvest, uint64_t now_ns)
 {
 	for (size_t i = 0; i < harvest->count; i++)
 		feed_event(ring, side, &harvest->events[i], now_ns);
@@ -144,18 +135,48 @@ static void disarm(struct kvr_ring *ring)
 	ring->armed = false;
 }
 
-/* Not before the received bytes are visible may the engine see them. */
-static void flush(struct kvr_ring *ring, const struct harvest *harvest)
+static bool has_bytes(const struct kvr_harvest *harvest)
+{
+	for (size_t i = 0; i < harvest->count; i++)
+		if (harvest->events[i].kind == KVR_EVENT_ARRIVED &&
+		    kvr_imm_decode(harvest->events[i].imm).type ==
+			    KVR_IMM_CHUNK)
+			return true;
+	return false;
+}
+
+/*
+ * Not before the received bytes are visible may the engine see them, nor what
+ * came after them. False: the flush is under way.
+ */
+static bool flush(struct kvr_ring *ring)
 {
 	struct kvr_endpoint *in = ring->edge[KVR_PREV].endpoint;
+	enum kvr_status status;
 
-	if (harvest->count && in->ops->flush(in) != KVR_OK)
+	if (!has_bytes(&ring->arrived))
+		return true;
+	status = in->ops->flush(in);
+	if (status != KVR_OK && status != KVR_ERR_AGAIN)
 		kvr_engine_abort(ring->engine, ring->rank, KVR_CAUSE_PROTOCOL);
+	return status != KVR_ERR_AGAIN;
+}
+
+static bool feed_prev(struct kvr_ring *ring, uint64_t now_ns)
+{
+	bool busy = ring->arrived.count > 0;
+
+	if (!flush(ring))
+		return true;
+	feed_edge(ring, KVR_PREV, &ring->arrived, now_ns);
+	ring->arrived.count = 0;
+	ring->arrived.status = KVR_OK;
+	return busy;
 }
 
 bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 {
-	struct harvest harvest[2];
+	struct kvr_harvest next;
 	bool busy, failed;
 
 	if (ring->shut)
@@ -163,14 +184,15 @@ bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 	disarm(ring);
 	/* Pairs with kvr_progress_kick: what it announces is seen below. */
 	busy = atomic_exchange(&ring->dirty, false);
-	poll_edge(&ring->edge[KVR_PREV], &harvest[KVR_PREV]);
-	poll_edge(&ring->edge[KVR_NEXT], &harvest[KVR_NEXT]);
+	/* What still waits for a flush comes first. */
+	if (ring->arrived.count == 0)
+		poll_edge(&ring->edge[KVR_PREV], &ring->arrived);
+	poll_edge(&ring->edge[KVR_NEXT], &next);
 
 	pthread_mutex_lock(&ring->lock);
-	flush(ring, &harvest[KVR_PREV]);
-	feed_edge(ring, KVR_PREV, &harvest[KVR_PREV], now_ns);
-	feed_edge(ring, KVR_NEXT, &harvest[KVR_NEXT], now_ns);
-	busy |= harvest[KVR_PREV].count || harvest[KVR_NEXT].count;
+	busy |= feed_prev(ring, now_ns);
+	feed_edge(ring, KVR_NEXT, &next, now_ns);
+	busy |= next.count > 0;
 	/* After the flush, so that a stream reads what it is told is there. */
 	if (ring->words)
 		busy |= kvr_words_run(ring->words, now_ns);

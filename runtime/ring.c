@@ -120,6 +120,7 @@ void kvr_ring_options_init(struct kvr_ring_options *options)
 		.peer_timeout_ms = 10000,
 		.wait_timeout_ms = 600000,
 		.integrity = -1,
+		.gpu = -1,
 	};
 }
 
@@ -529,6 +530,8 @@ enum kvr_status kvr_ring_get_stats(struct kvr_ring *ring,
 	out->sleeps = ring->sleeps;
 	out->transport_in = ring->edge[KVR_PREV].transport;
 	out->transport_out = ring->edge[KVR_NEXT].transport;
+	out->slots_by = ring->slots_info.by;
+	out->slots_flush = ring->slots_info.flush;
 	pthread_mutex_unlock(&ring->lock);
 	return KVR_OK;
 }

@@ -27,6 +27,15 @@ struct kvr_edge {
 	bool lost;	  /* poll reported the end; by the progressing thread */
 };
 
+/* What poll gave. */
+#define KVR_HARVEST 32
+
+struct kvr_harvest {
+	struct kvr_event events[KVR_HARVEST];
+	size_t count;
+	enum kvr_status status;
+};
+
 struct kvr_step_times {
 	uint64_t asked_ns, ready_ns, released_ns;
 };
@@ -85,7 +94,9 @@ struct kvr_ring {
 	struct kvr_secret secret; /* until the ring is open */
 	struct kvr_edge edge[2];  /* by kvr_side: PREV is IN, NEXT is OUT */
 	struct kvr_piece *slots;  /* [lane * slots + slot], ours */
-	int epoll_fd;		  /* both event descriptors, and kick_fd */
+	struct kvr_slots_info slots_info;
+	struct kvr_harvest arrived; /* from prev; the progressing thread's */
+	int epoll_fd;		    /* both event descriptors, and kick_fd */
 	int kick_fd;	      /* wakes a caller who is the progress; or -1 */
 	bool armed;	      /* by the progressing thread */
 	bool shut;	      /* the endpoints are closed for ever */
@@ -140,6 +151,14 @@ static inline uint8_t *kvr_ring_local_metadata(const struct kvr_ring *ring,
 static inline void *kvr_ring_writable(const struct kvr_piece *piece)
 {
 	return (void *)(uintptr_t)piece->address;
+}
+
+/* May its local blocks be memory of a GPU? Alone, n = 1, nothing is sent. */
+static inline bool kvr_ring_sends_gpu(const struct kvr_ring *ring)
+{
+	const struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+
+	return !ring->integrity && (!out || out->ops->takes_gpu);
 }
 
 /* The caller leaves a call, or (kvr_ring_waits) begins to wait in one. */

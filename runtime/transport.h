@@ -72,6 +72,8 @@ struct kvr_endpoint_config {
 	uint32_t lanes, slots;
 	size_t slot_bytes[KVR_LANES_MAX];
 	size_t chunk_bytes;
+	bool on_gpu; /* IN: the slots are memory of GPU number `gpu` */
+	uint32_t gpu;
 	uint8_t entropy[KVR_ENTROPY_BYTES]; /* drawn for this ring */
 	const void *secret;		    /* the caller's; NULL: none */
 	size_t secret_bytes;
@@ -117,6 +119,12 @@ struct kvr_event {
 	uint64_t cookie;
 };
 
+/* Where an endpoint's landing slots are; static texts. */
+struct kvr_slots_info {
+	const char *by;	   /* how they are reached: "host", "dma-buf", ... */
+	const char *flush; /* what makes received bytes visible: "none", ... */
+};
+
 struct kvr_transport_ops;
 
 /* Base structs; each back end embeds them as its first member. */
@@ -142,6 +150,9 @@ struct kvr_transport_ops {
 
 	/* Refuses a peer that does not know the ring's secret. */
 	bool asks_secret;
+
+	/* Takes memory of a GPU, to send from and as landing slots. */
+	bool takes_gpu;
 
 	/* KVR_OK when usable here; reason says why not, or what was found. */
 	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
@@ -201,7 +212,10 @@ struct kvr_transport_ops {
 	 */
 	enum kvr_status (*connect_poll)(struct kvr_endpoint *endpoint);
 
-	/* IN: a landing slot, slot_bytes[lane] long, page aligned. */
+	/*
+	 * IN: a landing slot, slot_bytes[lane] long, page aligned; an address
+	 * of a GPU where config has on_gpu.
+	 */
 	void *(*slot)(struct kvr_endpoint *endpoint, uint32_t lane,
 		      uint32_t slot);
 
@@ -234,8 +248,16 @@ struct kvr_transport_ops {
 				struct kvr_event *events, size_t max,
 				size_t *count);
 
-	/* IN: makes received bytes visible to the device that computes. */
+	/*
+	 * IN: makes the bytes that poll reported visible to the device that
+	 * computes on them. AGAIN: under way; the same call again, and until
+	 * it is KVR_OK no poll. Errors: AGAIN, DEVICE.
+	 */
 	enum kvr_status (*flush)(struct kvr_endpoint *endpoint);
+
+	/* IN, connected. */
+	void (*slots_info)(struct kvr_endpoint *endpoint,
+			   struct kvr_slots_info *out);
 
 	/* A descriptor for epoll; readable after arm when poll has work. */
 	int (*event_fd)(struct kvr_endpoint *endpoint);

@@ -83,7 +83,8 @@ enum kvr_status fake_bridge_open(struct fake_endpoint *in, size_t bytes);
 
 /* Where bytes for a slot are to be put that are not through the bridge. */
 uint8_t *fake_bridge_enter(struct fake_endpoint *in, uint8_t *to, size_t bytes);
-void fake_bridge_flush(struct fake_endpoint *in);
+/* What was inside when the flush began comes out. Errors: AGAIN. */
+enum kvr_status fake_bridge_flush(struct fake_endpoint *in);
 uint64_t fake_now(const struct fake_endpoint *endpoint);
 uint32_t fake_queue_depth(const struct fake_endpoint *endpoint);
 

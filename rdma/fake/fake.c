@@ -521,13 +521,21 @@ static enum kvr_status fake_poll(struct kvr_endpoint *base,
 static enum kvr_status fake_flush(struct kvr_endpoint *base)
 {
 	struct fake_endpoint *e = fake_endpoint(base);
+	enum kvr_status status;
 
 	if (!e->bridge)
 		return KVR_OK;
 	pthread_mutex_lock(&fake_lock);
-	fake_bridge_flush(e);
+	status = fake_bridge_flush(e);
 	pthread_mutex_unlock(&fake_lock);
-	return KVR_OK;
+	return status;
+}
+
+static void fake_slots_info(struct kvr_endpoint *base,
+			    struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
 }
 
 static int fake_event_fd(struct kvr_endpoint *base)
@@ -588,6 +596,7 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.signal = fake_signal,
 	.poll = fake_poll,
 	.flush = fake_flush,
+	.slots_info = fake_slots_info,
 	.event_fd = fake_event_fd,
 	.arm = fake_arm,
 	.disarm = fake_disarm,

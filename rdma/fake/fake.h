@@ -26,6 +26,7 @@ struct kvr_fake_script {
 	uint64_t seed;
 
 	enum kvr_fake_bridge bridge;
+	uint32_t flush_calls; /* until a flush is through; 0: 1 */
 
 	/*
 	 * Nanoseconds; NULL: CLOCK_MONOTONIC. Nothing sleeps on it: whoever

@@ -459,6 +459,13 @@ static enum kvr_status shm_flush(struct kvr_endpoint *base)
 	return KVR_OK;
 }
 
+static void shm_slots_info(struct kvr_endpoint *base,
+			   struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
+}
+
 static int shm_event_fd(struct kvr_endpoint *base)
 {
 	return shm_endpoint(base)->epoll_fd;
@@ -522,6 +529,7 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.signal = shm_signal,
 	.poll = shm_poll,
 	.flush = shm_flush,
+	.slots_info = shm_slots_info,
 	.event_fd = shm_event_fd,
 	.arm = shm_arm,
 	.disarm = shm_disarm,

@@ -15,7 +15,6 @@ const char *verbs_rung_name(enum verbs_rung rung)
 		[VERBS_RUNG_HOST] = "host",
 		[VERBS_RUNG_DMABUF] = "dma-buf",
 		[VERBS_RUNG_PEERMEM] = "nvidia_peermem",
-		[VERBS_RUNG_STAGING] = "staging",
 	};
 
 	return names[rung];
@@ -110,11 +109,6 @@ void verbs_ladder_plan(const struct verbs_ladder_facts *facts,
 		skip(out, VERBS_RUNG_PEERMEM, why);
 	else
 		add(out, VERBS_RUNG_PEERMEM, false);
-	if (facts->wanted == KVR_GPU_WAY_AUTO ||
-	    facts->wanted == KVR_GPU_WAY_STAGING)
-		add(out, VERBS_RUNG_STAGING, false);
-	else
-		skip(out, VERBS_RUNG_STAGING, "another way is asked for");
 }
 
 struct verbs_pages verbs_pages_of(uint64_t address, size_t bytes, size_t page)
@@ -205,9 +199,6 @@ enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *f,
 	if (f->rung == VERBS_RUNG_HOST)
 		return take(KVR_GPU_FLUSH_NONE, "the slots are in host memory",
 			    out, why);
-	if (f->rung == VERBS_RUNG_STAGING)
-		return take(KVR_GPU_FLUSH_NONE,
-			    "the driver copies after the arrival", out, why);
 	if (f->wanted != KVR_GPU_FLUSH_AUTO)
 		return choose_wanted(f, out, why);
 	if (f->gpu.host_page_tables)
@@ -221,4 +212,38 @@ enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *f,
 		return choose_some(f, "the driver promises no order", out, why);
 	return take(KVR_GPU_FLUSH_NONE, "the GPU sees writes in order", out,
 		    why);
+}
+
+/* --------------------------------------------------------------- path */
+
+static enum kvr_gpu_way way_of(enum verbs_rung rung)
+{
+	return rung == VERBS_RUNG_DMABUF ? KVR_GPU_WAY_DMABUF
+					 : KVR_GPU_WAY_PEERMEM;
+}
+
+void verbs_path_of(const struct verbs_ladder_facts *facts,
+		   enum kvr_gpu_flush wanted, bool can_read,
+		   struct kvr_gpu_path *out)
+{
+	struct verbs_flush_facts flush = {
+		.gpu = facts->gpu,
+		.can_read = can_read,
+		.wanted = wanted,
+	};
+	struct verbs_ladder ladder;
+	const char *why = "";
+
+	verbs_ladder_plan(facts, &ladder);
+	snprintf(out->why, sizeof(out->why), "%s", ladder.skipped);
+	out->way = KVR_GPU_WAY_AUTO;
+	out->flush = KVR_GPU_FLUSH_AUTO;
+	out->by_pcie = 0;
+	if (!ladder.count)
+		return;
+	out->way = way_of(ladder.step[0].rung);
+	out->by_pcie = ladder.step[0].pcie;
+	flush.rung = ladder.step[0].rung;
+	(void)!verbs_flush_choose(&flush, &out->flush, &why);
+	snprintf(out->flush_why, sizeof(out->flush_why), "%s", why);
 }

@@ -5,10 +5,10 @@
  *
  *	dma-buf		the driver exports the range, the card maps it
  *	nvidia_peermem	ibv_reg_mr, and a kernel module that knows the address
- *	staging		neither: copies through pinned host memory
  *
- * Pure: what is known goes in, the decision and its reasons come out. The
- * table of flushes with its sources is docs/gpu-memory.md.
+ * Memory that neither reaches is refused. Pure: what is known goes in, the
+ *decision and its reasons come out. The table of flushes with its sources is
+ *docs/gpu-memory.md.
  */
 #ifndef KVR_RDMA_VERBS_LADDER_H
 #define KVR_RDMA_VERBS_LADDER_H
@@ -21,8 +21,7 @@
 enum verbs_rung {
 	VERBS_RUNG_HOST = 0, /* no memory of a GPU: plain ibv_reg_mr */
 	VERBS_RUNG_DMABUF,
-	VERBS_RUNG_PEERMEM,
-	VERBS_RUNG_STAGING
+	VERBS_RUNG_PEERMEM
 };
 
 /* What of a GPU's memory and of the cards that shall reach it is known. */
@@ -41,7 +40,7 @@ struct verbs_step {
 	bool pcie; /* dma-buf: ask the driver for a mapping by PCIe */
 };
 
-#define VERBS_STEPS_MAX 4
+#define VERBS_STEPS_MAX 3
 
 struct verbs_ladder {
 	struct verbs_step step[VERBS_STEPS_MAX];
@@ -86,5 +85,10 @@ struct verbs_flush_facts {
  */
 enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *facts,
 				   enum kvr_gpu_flush *out, const char **why);
+
+/* Both in short, for people: what is tried first, and what is left out. */
+void verbs_path_of(const struct verbs_ladder_facts *facts,
+		   enum kvr_gpu_flush wanted, bool can_read,
+		   struct kvr_gpu_path *out);
 
 #endif

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "rdma/verbs/endpoint.h"
-#include "rdma/verbs/reach.h"
 
 /* Places that writes leave to descriptors, and both to signals. */
 #define RESERVE_SIGNALS 32u
@@ -192,8 +191,8 @@ static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 {
 	const bool apart = e->transport->adaptive_routing;
 	struct ibv_sge sge[32];
-	uint64_t target = e->grant.address + e->layout.slots[write->lane] +
-			  e->layout.stride[write->lane] * write->slot +
+	uint64_t target = e->grant.slots_address +
+			  verbs_slot_offset(e, write->lane, write->slot) +
 			  write->offset;
 	enum kvr_status status = KVR_OK;
 	size_t left = write->bytes;

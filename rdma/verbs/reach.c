@@ -73,7 +73,8 @@ static void ask_rail(struct climb *c, const struct verbs_device *device)
 	/* No outweighs "not known", which outweighs yes. */
 	if (maps == 0 || (maps < 0 && f->nic_dmabuf == 1))
 		f->nic_dmabuf = maps;
-	if (!verbs_same_switch(c->t->sysfs, name_of(device), f->gpu.pci_address))
+	if (!verbs_same_switch(c->t->sysfs, name_of(device),
+			       f->gpu.pci_address))
 		f->same_switch = false;
 }
 
@@ -163,9 +164,10 @@ static enum kvr_status register_failed(struct climb *c,
 			 c->wish->what, bytes);
 		return verbs_errno(c->t->log, name_of(device), operation);
 	}
-	verbs_ladder_hint(step, error, bytes,
-			  verbs_bar1_bytes(c->t->sysfs, c->facts.gpu.pci_address),
-			  &c->facts.gpu, hint, sizeof(hint));
+	verbs_ladder_hint(
+		step, error, bytes,
+		verbs_bar1_bytes(c->t->sysfs, c->facts.gpu.pci_address),
+		&c->facts.gpu, hint, sizeof(hint));
 	note(c, step, "%s on %s: %s%s",
 	     step->rung == VERBS_RUNG_DMABUF ? "ibv_reg_dmabuf_mr"
 					     : "ibv_reg_mr",
@@ -294,7 +296,7 @@ static enum kvr_status try_step(struct climb *c, const struct verbs_step *step,
 	if (status != KVR_OK)
 		forget_all(memory);
 	else
-		memory->rung = step->rung;
+		memory->step = *step;
 	return status;
 }
 
@@ -305,11 +307,16 @@ static void say(const struct climb *c, const struct verbs_memory *memory,
 {
 	const char *tried = c->tried, *skipped = c->ladder.skipped;
 
+	/* What comes after the first rung does not matter then. */
+	if (memory && memory->step.rung == VERBS_RUNG_DMABUF)
+		skipped = "";
+
 	kvr_log(c->t->log, memory ? KVR_LOG_INFO : KVR_LOG_WARNING,
 		"verbs: %s, %zu KiB on GPU %" PRIu32 " (%s): %s%s%s%s%s%s",
 		c->wish->what, c->wish->bytes >> 10, c->pointer->device,
 		c->facts.gpu.name,
-		memory ? verbs_rung_name(memory->rung) : "no card reaches it",
+		memory ? verbs_rung_name(memory->step.rung)
+		       : "no card reaches it",
 		memory && step->pcie ? " by PCIe" : "",
 		*tried || *skipped ? "; not " : "", tried,
 		*tried && *skipped ? "; " : "", skipped);
@@ -322,8 +329,6 @@ static enum kvr_status climb(struct climb *c, struct verbs_memory *memory)
 	for (uint32_t i = 0; i < c->ladder.count; i++) {
 		const struct verbs_step *step = &c->ladder.step[i];
 
-		if (step->rung == VERBS_RUNG_STAGING)
-			break;
 		status = try_step(c, step, memory);
 		if (status == KVR_OK && c->gpu)
 			say(c, memory, step);
@@ -383,7 +388,7 @@ enum kvr_status verbs_reach(struct verbs_transport *t,
 	memory = blank(t, wish);
 	if (!memory)
 		return KVR_ERR_NO_MEMORY;
-	if (c.gpu && c.ladder.step[0].rung != VERBS_RUNG_STAGING)
+	if (c.gpu && c.ladder.count)
 		order_copies(&c);
 	status = climb(&c, memory);
 	if (status != KVR_OK) {

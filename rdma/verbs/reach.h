@@ -12,7 +12,7 @@
 
 /* One range, on each rail, in parts where a card takes less at once. */
 struct verbs_memory {
-	enum verbs_rung rung;
+	struct verbs_step step; /* how it is reached */
 	uint64_t address;
 	size_t bytes;
 	size_t part_bytes; /* of every part but the last; whole pages */
@@ -42,10 +42,8 @@ struct verbs_wish {
 };
 
 /*
- * Registers it. pointer: what the address is; gpu: whose it is, both NULL for
- * host memory. Where no card reaches it, *out is NULL and the status
- * UNSUPPORTED: it is to be staged. Errors: UNSUPPORTED, NO_MEMORY, SYSTEM,
- * DEVICE; logged.
+ * Registers it. pointer: what the address is. Errors: UNSUPPORTED, no card
+ * reaches it; NO_MEMORY, SYSTEM, DEVICE; logged.
  */
 enum kvr_status verbs_reach(struct verbs_transport *t,
 			    const struct verbs_wish *wish,

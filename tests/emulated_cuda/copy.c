@@ -18,8 +18,8 @@ static void run_copy(struct emu_op *op)
 		char *to = copy->to + row * copy->to_pitch;
 		const char *from = copy->from + row * copy->from_pitch;
 
-		emu_area_check_plain("a copy writes", to, copy->width);
-		emu_area_check_plain("a copy reads", from, copy->width);
+		emu_area_check("a copy writes", to, copy->width);
+		emu_area_check("a copy reads", from, copy->width);
 		memmove(to, from, copy->width);
 	}
 }
@@ -141,7 +141,7 @@ static void run_fill(struct emu_op *op)
 {
 	const struct fill *fill = emu_payload(op);
 
-	emu_area_check_plain("a fill writes", fill->at, fill->size);
+	emu_area_check("a fill writes", fill->at, fill->size);
 	memset(fill->at, fill->value, fill->size);
 }
 

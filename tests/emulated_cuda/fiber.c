@@ -193,13 +193,15 @@ void emu_fiber_close(struct emu_fiber *fiber)
 
 void emu_fiber_adopt(struct emu_fiber *fiber)
 {
+	*fiber = (struct emu_fiber){.identity = emu_identity_now()};
+#if defined(__SANITIZE_ADDRESS__)
 	pthread_attr_t attr;
 
-	*fiber = (struct emu_fiber){.identity = emu_identity_now()};
 	if (pthread_getattr_np(pthread_self(), &attr) != 0)
 		emu_abort("the thread's stack is not known");
 	pthread_attr_getstack(&attr, &fiber->stack, &fiber->stack_bytes);
 	pthread_attr_destroy(&attr);
+#endif
 }
 
 void emu_fiber_switch(struct emu_fiber *from, struct emu_fiber *to)

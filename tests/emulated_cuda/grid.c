@@ -107,6 +107,7 @@ static void thread_main(void *argument)
 	struct thread *thread = argument;
 	struct block *block = current;
 
+	emu_thread_began();
 	block->launch->invoke(block->launch->function, block->args);
 	thread->state = LEFT;
 	block->left++;
@@ -300,8 +301,8 @@ static void shared_open(struct block *block)
 	if (posix_memalign(&at, SHARED_ALIGN, size + CANARY_BYTES) != 0)
 		emu_abort("no memory for shared memory");
 	block->shared = at;
-	emu_fill(block->shared, 0xff, size);
-	emu_fill(block->shared + size, CANARY, CANARY_BYTES);
+	memset(block->shared, 0xff, size);
+	memset(block->shared + size, CANARY, CANARY_BYTES);
 #endif
 }
 

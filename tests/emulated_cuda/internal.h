@@ -54,6 +54,7 @@ struct CUstream_st {
 	pthread_cond_t work;
 	pthread_t thread;
 	bool stop, nonblocking;
+	bool open; /* device memory, for its thread alone */
 	int device, priority;
 	unsigned long long id;
 	void *identity; /* its sanitizer fiber */
@@ -117,6 +118,7 @@ void emu_device_wait(void);	  /* unlocked: everything enqueued */
 /* Back to the thread's own identity, for code that takes locks. */
 void emu_identity_leave(void);
 void emu_identity_enter(void);
+void emu_thread_began(void);
 
 /* capture.c; locked */
 cudaError_t emu_capture_forbidden(struct CUstream_st *stream);
@@ -140,7 +142,7 @@ struct emu_area {
 	struct emu_area *next;
 };
 bool emu_area_find(const void *address, struct emu_area *out);
-/* Aborts with a sentence where a kernel or copy reaches what is not its. */
+/* In an operation: aborts where it reaches what is not one area's. */
 void emu_area_check(const char *what, const void *at, size_t bytes);
 bool emu_area_sync(const void *address, bool on);
 cudaError_t emu_dmabuf_open(void *at, size_t size, int *fd);
@@ -173,11 +175,8 @@ void emu_release(void *at);
 void emu_forget(void *at, size_t bytes); /* as if new */
 void emu_touch_read(const void *at, size_t bytes);
 void emu_touch_write(void *at, size_t bytes);
-/* Before memcpy and the like, which sanitizers look at by themselves. */
-void emu_area_check_plain(const char *what, const void *at, size_t bytes);
 /* Unseen by any sanitizer. */
 void emu_copy_quiet(void *to, const void *from, size_t bytes);
-void emu_fill(void *at, unsigned char value, size_t bytes);
 void emu_poison(void *at, size_t bytes);
 void emu_unpoison(void *at, size_t bytes);
 

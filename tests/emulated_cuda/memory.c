@@ -22,6 +22,8 @@
 #define PAGE ((size_t)4096)
 /* cudaMalloc promises 256; a gap follows each area. */
 #define ALIGN ((size_t)512)
+#define GAP ((size_t)256)
+#define CANARY 0xc5
 
 static struct {
 	pthread_mutex_t lock;
@@ -141,14 +143,57 @@ void emu_area_check(const char *what, const void *at, size_t bytes)
 {
 	struct emu_area area;
 
+	bool found;
+
 	if (!bytes || !in_arena(at))
 		return;
-	if (!emu_area_find(at, &area))
+	emu_identity_leave();
+	found = emu_area_find(at, &area);
+	emu_identity_enter();
+	if (!found)
 		emu_abort("%s %zu bytes at %p, which is no device memory", what,
 			  bytes, at);
 	if ((uintptr_t)at - area.base + bytes > area.size)
 		emu_abort("%s %zu bytes at %zu of an area of %zu", what, bytes,
 			  (size_t)((uintptr_t)at - area.base), area.size);
+}
+
+/*
+ * Locked. A gap behind each area, where no sanitizer watches it, is written
+ * when it is made and read when it goes.
+ */
+static void gap_write(char *end)
+{
+#if !defined(__SANITIZE_ADDRESS__)
+	if (!arena.open)
+		protect(PROT_READ | PROT_WRITE);
+	for (size_t i = 0; i < GAP; i++)
+		((volatile char *)end)[i] = (char)CANARY;
+	if (!arena.open)
+		protect(PROT_NONE);
+#else
+	(void)end;
+#endif
+}
+
+static void gap_check(const struct emu_area *area)
+{
+#if !defined(__SANITIZE_ADDRESS__)
+	const unsigned char *gap =
+		(const unsigned char *)area->base + area->size;
+
+	if (!arena.open)
+		protect(PROT_READ | PROT_WRITE);
+	for (size_t i = 0; i < GAP; i++)
+		if (gap[i] != CANARY)
+			emu_abort("behind an area of %zu bytes, byte %zu was "
+				  "written",
+				  area->size, i);
+	if (!arena.open)
+		protect(PROT_NONE);
+#else
+	(void)area;
+#endif
 }
 
 /* Locked. */
@@ -197,7 +242,7 @@ cudaError_t emu_device_alloc(void **out, size_t size)
 	if (!arena.used)
 		emu_poison(arena.base, ALIGN);
 	at = arena.base + round_up(arena.used, ALIGN);
-	arena.used = (size_t)(at - arena.base) + size + ALIGN / 2;
+	arena.used = (size_t)(at - arena.base) + size + GAP;
 	emu_unpoison(at, size);
 	emu_poison(at + size, round_up(size, ALIGN) + ALIGN - size);
 	add(at, size, EMU_DEVICE);
@@ -205,6 +250,7 @@ cudaError_t emu_device_alloc(void **out, size_t size)
 	arena.count++;
 	if (arena.open)
 		protect(PROT_READ | PROT_WRITE);
+	gap_write(at + size);
 	*out = at;
 	error = cudaSuccess;
 out:
@@ -221,6 +267,7 @@ cudaError_t emu_device_free(void *at)
 	pthread_mutex_lock(&arena.lock);
 	if (!drop(at, EMU_DEVICE, &area))
 		goto out;
+	gap_check(&area);
 	arena.live -= area.size;
 	arena.count--;
 	emu_poison(at, area.size);

@@ -21,27 +21,11 @@ void emu_copy_quiet(void *to, const void *from, size_t bytes)
 	}
 }
 
-void emu_fill(void *at, unsigned char value, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		((unsigned char *)at)[i] = value;
-		__asm__ volatile("" ::: "memory");
-	}
-}
-
 #ifdef EMU_TSAN
 #include <sanitizer/tsan_interface.h>
 
 const bool emu_tsan = true;
 
-void emu_area_check_plain(const char *what, const void *at, size_t bytes)
-{
-	(void)what;
-	(void)at;
-	(void)bytes;
-}
-
-void __tsan_java_init(uintptr_t begin, uintptr_t size);
 void __tsan_java_alloc(uintptr_t at, uintptr_t size);
 void __tsan_read_range(const void *at, uintptr_t size);
 void __tsan_write_range(void *at, uintptr_t size);
@@ -76,45 +60,36 @@ void emu_release(void *at)
 	__tsan_release(at);
 }
 
-static void forget_begin(void)
-{
-	__tsan_java_init(8, UINTPTR_MAX / 4);
-}
-
 /*
  * The sanitizer's interface for managed languages is the only one that makes
- * it forget what is known of any range.
+ * it forget what is known of any range. No such heap is announced: to describe
+ * an address in it, a report would look at every word below.
  */
 void emu_forget(void *at, size_t bytes)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	uintptr_t first = ((uintptr_t)at + 7) & ~(uintptr_t)7;
 	uintptr_t end = ((uintptr_t)at + bytes) & ~(uintptr_t)7;
 
-	pthread_once(&once, forget_begin);
 	if (end > first)
 		__tsan_java_alloc(first, end - first);
 }
 
 void emu_touch_read(const void *at, size_t bytes)
 {
+	emu_area_check("an operation reads", at, bytes);
 	if (bytes)
 		__tsan_read_range(at, bytes);
 }
 
 void emu_touch_write(void *at, size_t bytes)
 {
+	emu_area_check("an operation writes", at, bytes);
 	if (bytes)
 		__tsan_write_range(at, bytes);
 }
 
 #else
 const bool emu_tsan = false;
-
-void emu_area_check_plain(const char *what, const void *at, size_t bytes)
-{
-	emu_area_check(what, at, bytes);
-}
 
 void *emu_identity_new(void)
 {

@@ -41,14 +41,23 @@ cudaError_t emu_error(cudaError_t error)
 	return error;
 }
 
+/* The headers turn some names into others: cuStreamWriteValue32_v2. */
+static bool is_call(const char *name, const char *wanted)
+{
+	size_t length = strlen(wanted);
+
+	return !*wanted ||
+	       (strncmp(name, wanted, length) == 0 &&
+		(!name[length] || strncmp(name + length, "_v", 2) == 0));
+}
+
 cudaError_t emu_call(const char *name)
 {
 	cudaError_t error = cudaSuccess;
 
 	pthread_mutex_lock(&settings.lock);
 	settings.calls++;
-	if (settings.fail_in &&
-	    (!*settings.fail_name || !strcmp(settings.fail_name, name)) &&
+	if (settings.fail_in && is_call(name, settings.fail_name) &&
 	    --settings.fail_in == 0)
 		error = settings.fail_error;
 	pthread_mutex_unlock(&settings.lock);

@@ -31,6 +31,15 @@ void emu_identity_enter(void)
 	emu_identity_switch(stream_identity);
 }
 
+/*
+ * Thread-local memory, threadIdx among it, was written when the thread began:
+ * who runs on it later comes after that.
+ */
+void emu_thread_began(void)
+{
+	emu_acquire(&own_identity);
+}
+
 struct emu_op *emu_op_new(emu_run run, const void *payload, size_t bytes)
 {
 	struct emu_op *op = calloc(1, sizeof(*op) + bytes);
@@ -107,13 +116,31 @@ static void poll_ready(struct emu_op *op)
 	}
 }
 
+/*
+ * Device memory stays open from one operation to the next: changing the rights
+ * of every page is slow. Before the stream's thread waits it is closed, and
+ * before anybody can learn that the stream is idle.
+ */
+static void set_open(struct CUstream_st *stream, bool open)
+{
+	if (stream->open == open)
+		return;
+	stream->open = open;
+	if (open)
+		kvr_emulated_memory_open();
+	else
+		kvr_emulated_memory_close();
+}
+
 static void execute(struct CUstream_st *stream, struct emu_op *op)
 {
+	if (op->ready || op->host)
+		set_open(stream, false);
 	if (op->ready)
 		poll_ready(op);
-	stream_identity = stream->identity;
 	if (op->run && !op->host)
-		kvr_emulated_memory_open();
+		set_open(stream, true);
+	stream_identity = stream->identity;
 	emu_identity_enter();
 	emu_acquire(op);
 	for (size_t i = 0; i < op->dep_count; i++)
@@ -122,16 +149,16 @@ static void execute(struct CUstream_st *stream, struct emu_op *op)
 		op->run(op);
 	emu_release(op);
 	emu_identity_leave();
-	if (op->run && !op->host)
-		kvr_emulated_memory_close();
 	clock_gettime(CLOCK_MONOTONIC, &op->time);
 }
 
 static void work(struct CUstream_st *stream, struct emu_op *op)
 {
 	for (size_t i = 0; i < op->dep_count; i++)
-		while (!op->deps[i]->done)
+		while (!op->deps[i]->done) {
+			set_open(stream, false);
 			pthread_cond_wait(&emu.changed, &emu.lock);
+		}
 	stream->head = op->next;
 	if (!stream->head)
 		stream->tail = NULL;
@@ -149,14 +176,17 @@ static void *worker(void *argument)
 	struct CUstream_st *stream = argument;
 
 	own_identity = emu_identity_now();
+	emu_release(&own_identity);
 	pthread_mutex_lock(&emu.lock);
 	for (;;) {
-		if (stream->head)
+		if (stream->head) {
 			work(stream, stream->head);
-		else if (stream->stop)
+			continue;
+		}
+		set_open(stream, false);
+		if (stream->stop)
 			break;
-		else
-			pthread_cond_wait(&stream->work, &emu.lock);
+		pthread_cond_wait(&stream->work, &emu.lock);
 	}
 	pthread_mutex_unlock(&emu.lock);
 	emu_fiber_stacks_free();

@@ -551,9 +551,14 @@ static void arm_of_blocked_sender_wakes_when_there_is_room(void **state)
 static void flush_of_received_bytes_succeeds(void **state)
 {
 	struct pair *pair = pair_new(1, 1, 64, 64);
+	struct kvr_slots_info info;
 
 	(void)state;
 	assert_int_equal(pair->ops->flush(pair->in), KVR_OK);
+	/* Of host memory there is nothing to make visible. */
+	pair->ops->slots_info(pair->in, &info);
+	assert_string_equal(info.by, "host");
+	assert_string_equal(info.flush, "none");
 	pair_free(pair);
 }
 

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ struct fake_machine fake;
 
 static char log_text[8192];
 static struct kvr_log sink;
+static pthread_t own_thread;
 
 /* ------------------------------------------------------------------ log */
 
@@ -197,8 +199,11 @@ static enum kvr_status copy(uint32_t device, void *to, const void *from,
 static enum kvr_status flush(uint32_t device, char *reason, size_t reason_bytes)
 {
 	(void)device;
-	(void)reason;
-	(void)reason_bytes;
+	fake.flushes++;
+	fake.flushed_here |= pthread_equal(pthread_self(), own_thread) != 0;
+	if (fails(FAKE_FLUSH))
+		return refuse(KVR_ERR_DEVICE, "flush failed", reason,
+			      reason_bytes);
 	return KVR_OK;
 }
 
@@ -538,6 +543,7 @@ void fake_reset(struct verbs_transport *t, uint32_t rails)
 	static struct ibv_device device = {.name = "fake_0"};
 
 	log_text[0] = '\0';
+	own_thread = pthread_self();
 	memset(regions, 0, sizeof(regions));
 	memset(keys, 0, sizeof(keys));
 	fake = (struct fake_machine){

@@ -28,7 +28,8 @@ enum fake_call {
 	FAKE_COPY,
 	FAKE_DEVICE_INFO,
 	FAKE_POINTER_QUERY,
-	FAKE_CALLS
+	FAKE_CALLS,
+	FAKE_FLUSH /* not of those that open something */
 };
 
 /* How the machine is, and what was done to it. */
@@ -44,13 +45,15 @@ struct fake_machine {
 	unsigned nth;
 
 	/* counted */
-	unsigned calls[FAKE_CALLS];
+	unsigned calls[FAKE_FLUSH + 1];
 	unsigned pds, mrs, cqs, qps, allocations; /* now */
 	unsigned dmabuf_mrs, plain_mrs;		  /* ever, of the GPU */
 	unsigned pcie_exports, exports;		  /* ever, the first in all */
 	unsigned bad; /* calls against the rules; the text is printed */
 	unsigned reads, polls_until_done;
-	int access; /* of the last registration of device memory */
+	unsigned flushes;
+	bool flushed_here; /* in the test's own thread */
+	int access;	   /* of the last registration of device memory */
 	size_t longest_mr;
 };
 

@@ -73,24 +73,19 @@ static void flush_of_recorded_gpus_is_as_the_table_says(void **state)
 	}
 }
 
-static void flush_of_host_memory_and_staging_is_none(void **state)
+static void flush_of_host_memory_is_none(void **state)
 {
-	static const enum verbs_rung rungs[] = {VERBS_RUNG_HOST,
-						VERBS_RUNG_STAGING};
+	struct verbs_flush_facts f = flush_facts(&recorded[0].gpu);
 	enum kvr_gpu_flush flush;
 	const char *why;
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(rungs); i++) {
-		struct verbs_flush_facts f = flush_facts(&recorded[0].gpu);
-
-		f.rung = rungs[i];
-		/* Also where one is asked for: there is nothing to flush. */
-		f.wanted = KVR_GPU_FLUSH_READ;
-		f.can_read = false;
-		assert_int_equal(verbs_flush_choose(&f, &flush, &why), KVR_OK);
-		assert_int_equal(flush, KVR_GPU_FLUSH_NONE);
-	}
+	f.rung = VERBS_RUNG_HOST;
+	/* Also where one is asked for: there is nothing to flush. */
+	f.wanted = KVR_GPU_FLUSH_READ;
+	f.can_read = false;
+	assert_int_equal(verbs_flush_choose(&f, &flush, &why), KVR_OK);
+	assert_int_equal(flush, KVR_GPU_FLUSH_NONE);
 }
 
 static void flush_wanted_is_taken_or_refused(void **state)
@@ -168,7 +163,7 @@ static struct verbs_ladder_facts all_works(void)
 	};
 }
 
-/* "d" dma-buf, "p" dma-buf by PCIe, "m" nvidia_peermem, "s" staging. */
+/* "d" dma-buf, "p" dma-buf by PCIe, "m" nvidia_peermem. */
 static void assert_plan(const struct verbs_ladder_facts *facts,
 			const char *wanted, const char *skipped)
 {
@@ -177,22 +172,21 @@ static void assert_plan(const struct verbs_ladder_facts *facts,
 
 	verbs_ladder_plan(facts, &ladder);
 	for (uint32_t i = 0; i < ladder.count; i++)
-		got[i] =
-			ladder.step[i].pcie ? 'p' : "hdms"[ladder.step[i].rung];
+		got[i] = ladder.step[i].pcie ? 'p' : "hdm"[ladder.step[i].rung];
 	assert_string_equal(got, wanted);
 	if (!strstr(ladder.skipped, skipped))
 		fail_msg("'%s' lacks '%s'", ladder.skipped, skipped);
 }
 
-static void ladder_where_all_works_tries_dmabuf_peermem_staging(void **state)
+static void ladder_where_all_works_tries_dmabuf_then_peermem(void **state)
 {
 	struct verbs_ladder_facts f = all_works();
 
 	(void)state;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
 	/* What a card's driver does not say is tried. */
 	f.nic_dmabuf = -1;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
 }
 
 static void ladder_of_host_memory_is_plain(void **state)
@@ -212,24 +206,24 @@ static void ladder_leaves_out_what_cannot_work_and_says_why(void **state)
 
 	(void)state;
 	f.gpu.dmabuf = 0;
-	assert_plan(&f, "ms", "open kernel modules");
+	assert_plan(&f, "m", "open kernel modules");
 	f = all_works();
 	f.nic_dmabuf = 0;
-	assert_plan(&f, "ms", "a card's driver maps none");
+	assert_plan(&f, "m", "a card's driver maps none");
 	f = all_works();
 	f.peermem = false;
-	assert_plan(&f, "ds", "modprobe nvidia-peermem");
+	assert_plan(&f, "d", "modprobe nvidia-peermem");
 	f = all_works();
 	f.gpu.direct_rdma = 0;
-	assert_plan(&f, "ds", "does not do GPUDirect RDMA");
+	assert_plan(&f, "d", "does not do GPUDirect RDMA");
 	f = all_works();
 	f.pointer.direct_rdma = false;
-	assert_plan(&f, "ds", "not for it");
+	assert_plan(&f, "d", "not for it");
 	f.pointer.vmm = true;
-	assert_plan(&f, "ds", "gpuDirectRDMACapable");
+	assert_plan(&f, "d", "gpuDirectRDMACapable");
 	f = all_works();
 	f.pointer.kind = KVR_POINTER_MANAGED;
-	assert_plan(&f, "s", "dma-buf: the memory migrates; nvidia_peermem");
+	assert_plan(&f, "", "dma-buf: the memory migrates; nvidia_peermem");
 }
 
 /* The kernel module knows no memory of cuMemCreate that did not ask. */
@@ -239,10 +233,10 @@ static void ladder_of_vmm_memory_depends_on_its_flag(void **state)
 
 	(void)state;
 	f.pointer.vmm = true;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
 	f.pointer.direct_rdma = false;
 	f.nic_dmabuf = 0;
-	assert_plan(&f, "s", "gpuDirectRDMACapable");
+	assert_plan(&f, "", "gpuDirectRDMACapable");
 }
 
 static void ladder_way_asked_for_is_the_only_one(void **state)
@@ -251,11 +245,9 @@ static void ladder_way_asked_for_is_the_only_one(void **state)
 
 	(void)state;
 	f.wanted = KVR_GPU_WAY_DMABUF;
-	assert_plan(&f, "d", "staging: another way is asked for");
+	assert_plan(&f, "d", "nvidia_peermem: another way is asked for");
 	f.wanted = KVR_GPU_WAY_PEERMEM;
 	assert_plan(&f, "m", "dma-buf: another way");
-	f.wanted = KVR_GPU_WAY_STAGING;
-	assert_plan(&f, "s", "nvidia_peermem: another way");
 	/* And may be none. */
 	f.wanted = KVR_GPU_WAY_DMABUF;
 	f.gpu.dmabuf = 0;
@@ -269,17 +261,48 @@ static void ladder_by_pcie_is_a_choice_of_three(void **state)
 	(void)state;
 	/* As is best: only beside C2C, and below one switch. */
 	f.same_switch = true;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
 	f.gpu.host_page_tables = 1;
-	assert_plan(&f, "pdms", "");
+	assert_plan(&f, "pdm", "");
 	f.same_switch = false;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
 	/* Asked for, with no other to fall back to. */
 	f.pcie = 1;
-	assert_plan(&f, "pms", "");
+	assert_plan(&f, "pm", "");
 	f.same_switch = true;
 	f.pcie = -1;
-	assert_plan(&f, "dms", "");
+	assert_plan(&f, "dm", "");
+}
+
+static void path_is_the_first_rung_and_its_flush(void **state)
+{
+	struct verbs_ladder_facts f = all_works();
+	struct kvr_gpu_path path;
+
+	(void)state;
+	kvr_gpu_path_init(&path);
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, true, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_DMABUF);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_READ);
+	assert_string_equal(path.flush_why, "GPUs before Hopper need it");
+	assert_string_equal(path.why, "");
+	f.nic_dmabuf = 0;
+	f.gpu.ordering = KVR_GPU_ORDERING_OWNER;
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, false, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_PEERMEM);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_AUTO);
+	assert_non_null(strstr(path.flush_why, "a card does no reads"));
+	assert_string_equal(path.why, "dma-buf: a card's driver maps none");
+	f.peermem = false;
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, true, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_AUTO);
+	f = all_works();
+	f.gpu.host_page_tables = 1;
+	f.same_switch = true;
+	verbs_path_of(&f, KVR_GPU_FLUSH_NONE, true, &path);
+	assert_true(path.by_pcie);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_NONE);
+	assert_string_equal(path.flush_why, "asked for");
 }
 
 static void pages_hold_the_range_and_nothing_more(void **state)
@@ -347,17 +370,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flush_of_recorded_gpus_is_as_the_table_says),
-		cmocka_unit_test(flush_of_host_memory_and_staging_is_none),
+		cmocka_unit_test(flush_of_host_memory_is_none),
 		cmocka_unit_test(flush_wanted_is_taken_or_refused),
 		cmocka_unit_test(flush_without_reads_is_the_drivers_or_refused),
 		cmocka_unit_test(
-			ladder_where_all_works_tries_dmabuf_peermem_staging),
+			ladder_where_all_works_tries_dmabuf_then_peermem),
 		cmocka_unit_test(ladder_of_host_memory_is_plain),
 		cmocka_unit_test(
 			ladder_leaves_out_what_cannot_work_and_says_why),
 		cmocka_unit_test(ladder_of_vmm_memory_depends_on_its_flag),
 		cmocka_unit_test(ladder_way_asked_for_is_the_only_one),
 		cmocka_unit_test(ladder_by_pcie_is_a_choice_of_three),
+		cmocka_unit_test(path_is_the_first_rung_and_its_flush),
 		cmocka_unit_test(pages_hold_the_range_and_nothing_more),
 		cmocka_unit_test(hint_names_bar1_where_it_is_in_the_way),
 	};

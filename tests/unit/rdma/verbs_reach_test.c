@@ -114,7 +114,7 @@ static void assert_rung(enum verbs_rung rung)
 	struct verbs_memory *memory = NULL;
 
 	assert_int_equal(reach(gpu, BYTES, &memory), KVR_OK);
-	assert_int_equal(memory->rung, rung);
+	assert_int_equal(memory->step.rung, rung);
 	verbs_memory_deregister(&t.base, memory);
 }
 
@@ -133,7 +133,7 @@ static void reach_of_host_memory_asks_nothing_of_the_gpu(void **state)
 
 	(void)state;
 	assert_int_equal(reach(host, sizeof(host), &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_HOST);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_HOST);
 	assert_int_equal(fake.mrs, 2);
 	assert_int_equal(fake.calls[FAKE_DEVICE_INFO], 0);
 	assert_int_equal(fake.exports, 0);
@@ -141,7 +141,7 @@ static void reach_of_host_memory_asks_nothing_of_the_gpu(void **state)
 	/* And where there is no seam at all. */
 	t.gpu.present = NULL;
 	assert_int_equal(reach(host, sizeof(host), &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_HOST);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_HOST);
 	verbs_memory_deregister(&t.base, memory);
 	assert_string_equal(fake_log(), "");
 }
@@ -153,7 +153,7 @@ static void reach_where_all_works_is_by_dmabuf_once_exported(void **state)
 	(void)state;
 	load_peermem();
 	assert_int_equal(reach(gpu, BYTES, &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_DMABUF);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_DMABUF);
 	/* One for both rails, and one for each proof. */
 	assert_int_equal(fake.exports, 3);
 	assert_int_equal(fake.dmabuf_mrs, 4);
@@ -173,7 +173,7 @@ static void reach_of_a_part_maps_that_part_alone(void **state)
 
 	(void)state;
 	assert_int_equal(reach(gpu + 4096 + 512, 10000, &memory), KVR_OK);
-	assert_int_equal(memory->rung, VERBS_RUNG_DMABUF);
+	assert_int_equal(memory->step.rung, VERBS_RUNG_DMABUF);
 	assert_int_equal(fake.longest_mr, 10000);
 	verbs_memory_deregister(&t.base, memory);
 }
@@ -218,7 +218,7 @@ static void reach_where_a_card_maps_none_does_not_export(void **state)
 	assert_logged("a card's driver maps none");
 }
 
-static void reach_where_none_does_is_staging_and_names_each(void **state)
+static void reach_where_none_does_is_refused_and_names_each(void **state)
 {
 	struct verbs_memory *memory = NULL;
 
@@ -231,7 +231,7 @@ static void reach_where_none_does_is_staging_and_names_each(void **state)
 		      "maps none; nvidia_peermem: not loaded");
 }
 
-static void reach_of_managed_memory_is_staging(void **state)
+static void reach_of_managed_memory_is_refused(void **state)
 {
 	struct verbs_memory *memory = NULL;
 
@@ -479,8 +479,8 @@ int main(void)
 		TEST(reach_where_dmabuf_fails_is_by_peermem_and_says_why),
 		TEST(reach_where_the_driver_exports_none_is_by_peermem),
 		TEST(reach_where_a_card_maps_none_does_not_export),
-		TEST(reach_where_none_does_is_staging_and_names_each),
-		TEST(reach_of_managed_memory_is_staging),
+		TEST(reach_where_none_does_is_refused_and_names_each),
+		TEST(reach_of_managed_memory_is_refused),
 		TEST(reach_where_writes_do_not_arrive_is_refused_by_proof),
 		TEST(reach_where_writes_fail_tells_of_the_iommu),
 		TEST(reach_with_bar1_too_small_names_both_sizes),

@@ -357,6 +357,14 @@ static enum kvr_status far_flush(struct kvr_endpoint *base)
 	return far_call(process);
 }
 
+/* The agent has host memory alone. */
+static void far_slots_info(struct kvr_endpoint *base,
+			   struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
+}
+
 /* ------------------------------------------------------------- waking */
 
 static int far_event_fd(struct kvr_endpoint *base)
@@ -412,6 +420,7 @@ const struct kvr_transport_ops far_endpoint_ops = {
 	.signal = far_signal,
 	.poll = far_poll,
 	.flush = far_flush,
+	.slots_info = far_slots_info,
 	.event_fd = far_event_fd,
 	.arm = far_arm,
 	.disarm = far_disarm,

@@ -217,6 +217,12 @@ static enum kvr_status both_flush(struct kvr_endpoint *endpoint)
 	return endpoint->ops->flush(endpoint);
 }
 
+static void both_slots_info(struct kvr_endpoint *endpoint,
+			    struct kvr_slots_info *out)
+{
+	endpoint->ops->slots_info(endpoint, out);
+}
+
 static int both_event_fd(struct kvr_endpoint *endpoint)
 {
 	return endpoint->ops->event_fd(endpoint);
@@ -253,6 +259,7 @@ static struct kvr_transport_ops both_ops = {
 	.signal = both_signal,
 	.poll = both_poll,
 	.flush = both_flush,
+	.slots_info = both_slots_info,
 	.event_fd = both_event_fd,
 	.arm = both_arm,
 	.disarm = both_disarm,
