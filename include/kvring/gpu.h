@@ -90,8 +90,8 @@ kvr_gpu_get_info(uint32_t index, struct kvr_gpu_info *out, char *reason,
 /* How an RDMA card would reach memory of a GPU that cudaMalloc made. */
 struct kvr_gpu_path {
 	size_t size;
-	enum kvr_gpu_way way;	  /* the first to be tried; AUTO: there is none */
-	int by_pcie;		  /* of a dma-buf, where there is another way */
+	enum kvr_gpu_way way; /* the first to be tried; AUTO: there is none */
+	int by_pcie;	      /* of a dma-buf, where there is another way */
 	enum kvr_gpu_flush flush; /* AUTO: there is none that would do */
 	char why[320];		  /* ways left out, and why; or "" */
 	char flush_why[96];
