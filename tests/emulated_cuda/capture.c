@@ -256,7 +256,7 @@ static struct CUgraph_st *graph_copy(const struct CUgraph_st *graph)
 static void assign_lanes(struct CUgraphExec_st *exec)
 {
 	const struct CUgraph_st *graph = exec->graph;
-	size_t *tail = NULL;
+	size_t *tail = grow(NULL, graph->count + 1, sizeof(*tail));
 
 	exec->lane_of = grow(NULL, graph->count + 1, sizeof(size_t));
 	for (size_t n = 0; n < graph->count; n++) {
@@ -266,10 +266,8 @@ static void assign_lanes(struct CUgraphExec_st *exec)
 		for (size_t i = 0; i < after->count; i++)
 			if (tail[exec->lane_of[after->at[i]]] == after->at[i])
 				lane = exec->lane_of[after->at[i]];
-		if (lane == exec->lane_count) {
+		if (lane == exec->lane_count)
 			exec->lane_count++;
-			tail = grow(tail, exec->lane_count, sizeof(*tail));
-		}
 		tail[lane] = n;
 		exec->lane_of[n] = lane;
 	}
@@ -288,7 +286,8 @@ EMU_EXPORT cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out,
 	exec = grow(NULL, 1, sizeof(*exec));
 	*exec = (struct CUgraphExec_st){.graph = graph_copy(graph)};
 	assign_lanes(exec);
-	exec->lanes = grow(NULL, exec->lane_count + 1, sizeof(*exec->lanes));
+	exec->lanes =
+		grow(NULL, exec->lane_count + 1, sizeof(struct CUstream_st *));
 	for (size_t i = 1; i < exec->lane_count; i++)
 		exec->lanes[i] = emu_stream_new(cudaStreamNonBlocking, 0,
 						emu_device_current());
@@ -321,7 +320,8 @@ static void launch(struct CUgraphExec_st *exec, struct CUstream_st *stream)
 	struct emu_op *begin = emu_op_new(NULL, NULL, 0);
 	struct emu_op *end = emu_op_new(NULL, NULL, 0);
 	const struct CUgraph_st *graph = exec->graph;
-	struct emu_op **made = grow(NULL, graph->count + 1, sizeof(*made));
+	struct emu_op **made =
+		grow(NULL, graph->count + 1, sizeof(struct emu_op *));
 
 	emu_op_follow(begin, exec->last);
 	emu_enqueue(stream, emu_op_get(begin));

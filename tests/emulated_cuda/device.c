@@ -107,9 +107,9 @@ EMU_EXPORT void kvr_emulated_set_driver_version(int version)
 
 static struct device *device_at(int device)
 {
-	if (device < 0 || device >= EMU_DEVICES_MAX)
-		emu_abort("no device %d", device);
-	return &devices[device];
+	if (device >= 0 && device < EMU_DEVICES_MAX)
+		return &devices[device];
+	emu_abort("no device %d", device);
 }
 
 EMU_EXPORT void kvr_emulated_set_pci_bus_id(int device, const char *id)

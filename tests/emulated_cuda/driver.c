@@ -298,6 +298,9 @@ static CUresult attribute_of(const struct emu_area *area,
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
 		*(size_t *)out = area->size;
 		return CUDA_SUCCESS;
+	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+		*(CUmemoryPool *)out = NULL; /* cudaMalloc's is of none */
+		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_BUFFER_ID:
 		*(unsigned long long *)out = area->id;
 		return CUDA_SUCCESS;
@@ -381,7 +384,7 @@ CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target,
 	(void)target;
 	(void)scope;
 	DRIVER_CALL();
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	kvr_emulated_flush();
 	return CUDA_SUCCESS;
 }
 
@@ -392,13 +395,13 @@ EMU_EXPORT cudaError_t cudaDeviceFlushGPUDirectRDMAWrites(
 	(void)target;
 	(void)scope;
 	EMU_CALL();
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	kvr_emulated_flush();
 	return cudaSuccess;
 }
 
 #define ENTRY(name)                                                            \
 	{                                                                      \
-#name, (void *)name                                            \
+#name, (void *)(name)                                          \
 	}
 static const struct {
 	const char *name;

@@ -64,6 +64,15 @@ void kvr_emulated_memory_open(void);
 void kvr_emulated_memory_close(void);
 
 /*
+ * A NIC's write to device memory: on its way until a flush, be it the
+ * runtime's, the driver's, or a read by the NIC, which is for the test to say
+ * by kvr_emulated_flush. A kernel that does not wait for one reads what was
+ * there before.
+ */
+void kvr_emulated_deliver(void *to, const void *from, size_t bytes);
+void kvr_emulated_flush(void);
+
+/*
  * What the dma-buf descriptor fd, of cuMemGetHandleForAddressRange, stands
  * for. False: not one of them.
  */

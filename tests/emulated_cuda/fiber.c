@@ -130,10 +130,8 @@ static void begin(void)
 
 static ucontext_t *context_new(void)
 {
-	ucontext_t *context = calloc(1, sizeof(*context));
+	ucontext_t *context = emu_new(1, sizeof(*context));
 
-	if (!context)
-		emu_abort("no memory for a fiber");
 	return context;
 }
 

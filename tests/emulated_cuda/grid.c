@@ -151,9 +151,7 @@ static struct meeting *meeting_of(struct warp *warp, uint32_t mask)
 	if (warp->count == WARP)
 		emu_abort("a warp used more than %d masks in one block", WARP);
 	if (!warp->meetings)
-		warp->meetings = calloc(WARP, sizeof(*warp->meetings));
-	if (!warp->meetings)
-		emu_abort("no memory for a warp");
+		warp->meetings = emu_new(WARP, sizeof(*warp->meetings));
 	if (!warp->count) /* no lane's: all read results in it */
 		emu_forget(warp->meetings, WARP * sizeof(*warp->meetings));
 	found = &warp->meetings[warp->count++];
@@ -322,19 +320,15 @@ static void shared_close(struct block *block)
 
 static struct block *block_new(const struct emu_launch *launch, void **args)
 {
-	struct block *block = calloc(1, sizeof(*block));
+	struct block *block = emu_new(1, sizeof(*block));
 	uint3 dim = launch->block;
 
-	if (!block)
-		emu_abort("no memory for a block");
 	block->launch = launch;
 	block->args = args;
 	block->count = dim.x * dim.y * dim.z;
-	block->threads = calloc(block->count, sizeof(*block->threads));
-	block->warps =
-		calloc((block->count + WARP - 1) / WARP, sizeof(*block->warps));
-	if (!block->threads || !block->warps)
-		emu_abort("no memory for a block");
+	block->threads = emu_new(block->count, sizeof(*block->threads));
+	block->warps = emu_new((block->count + WARP - 1) / WARP,
+			       sizeof(*block->warps));
 	emu_fiber_adopt(&block->scheduler);
 	shared_open(block); /* before its users are made */
 	for (unsigned i = 0; i < block->count; i++) {
@@ -369,9 +363,7 @@ static void block_run(const struct emu_launch *launch, void **args,
 
 	current = block_new(launch, args);
 	current->random = random;
-	order = calloc(current->count, sizeof(*order));
-	if (!order)
-		emu_abort("no memory for a block");
+	order = emu_new(current->count, sizeof(*order));
 	schedule(current, order);
 	free(order);
 	block_free(current);
@@ -420,12 +412,10 @@ static void run_at(const struct emu_launch *launch, void **args, unsigned index,
  */
 static void **arguments_new(const struct emu_launch *launch)
 {
-	void **args = calloc(1, (launch->count + 1) * sizeof(void *) +
-					launch->bytes + 16);
+	void **args = emu_new(1, (launch->count + 1) * sizeof(void *) +
+					 launch->bytes + 16);
 	unsigned char *data;
 
-	if (!args)
-		emu_abort("no memory for arguments");
 	data = (unsigned char *)(args + launch->count);
 	data += -(uintptr_t)data & 15;
 	emu_copy_quiet(data, launch->data, launch->bytes);
@@ -437,13 +427,11 @@ static void **arguments_new(const struct emu_launch *launch)
 void emu_grid_run(const struct emu_launch *launch)
 {
 	unsigned count = launch->grid.x * launch->grid.y * launch->grid.z;
-	unsigned *order = calloc(count, sizeof(*order));
+	unsigned *order = emu_new(count, sizeof(*order));
 	void **args = arguments_new(launch);
-	char *end = malloc(1);
+	char *end = emu_new(1, 1);
 	uint64_t random;
 
-	if (!order || !end)
-		emu_abort("no memory for a grid");
 	emu_order(&random);
 	random = random * 0x9e3779b97f4a7c15U | 1;
 	arrange(order, count, &random);

@@ -93,6 +93,8 @@ int emu_device_current(void);
 int emu_device_count(void);
 _Noreturn void emu_abort(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
+/* Zeroed; aborts where there is none. */
+void *emu_new(size_t count, size_t size) __attribute__((returns_nonnull));
 enum kvr_emulated_order emu_order(uint64_t *seed);
 
 /* device.c */
@@ -136,6 +138,7 @@ struct emu_area {
 	enum emu_kind kind;
 	bool registered; /* the caller's own memory, pinned */
 	bool sync_memops;
+	bool imported; /* of another process */
 	int device;
 	unsigned flags;
 	unsigned long long id;
@@ -145,6 +148,10 @@ bool emu_area_find(const void *address, struct emu_area *out);
 /* In an operation: aborts where it reaches what is not one area's. */
 void emu_area_check(const char *what, const void *at, size_t bytes);
 bool emu_area_sync(const void *address, bool on);
+/* The file that holds it, and where. */
+int emu_area_file(const struct emu_area *area, size_t *offset);
+cudaError_t emu_area_import(void **out, int fd, size_t offset, size_t size);
+cudaError_t emu_area_return(void *at);
 cudaError_t emu_dmabuf_open(void *at, size_t size, int *fd);
 cudaError_t emu_device_alloc(void **out, size_t size);
 cudaError_t emu_device_free(void *at);

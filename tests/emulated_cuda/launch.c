@@ -29,9 +29,7 @@ static struct kernel *kernel_of(const void *function)
 		kernel = kernel->next;
 	if (kernel)
 		return kernel;
-	kernel = calloc(1, sizeof(*kernel));
-	if (!kernel)
-		emu_abort("no memory for a kernel");
+	kernel = emu_new(1, sizeof(*kernel));
 	kernel->function = function;
 	kernel->shared_max = SHARED_DEFAULT;
 	kernel->next = kernels;
@@ -124,11 +122,9 @@ static struct emu_op *launch_op(const struct kernel *kernel,
 				const cudaLaunchConfig_t *config, void **args)
 {
 	size_t at[EMU_ARGS_MAX], bytes = lay_out(kernel, at);
-	struct emu_launch *launch = calloc(1, sizeof(*launch) + bytes);
+	struct emu_launch *launch = emu_new(1, sizeof(*launch) + bytes);
 	struct emu_op *op;
 
-	if (!launch)
-		emu_abort("no memory for a launch");
 	launch->function = kernel->function;
 	launch->invoke = kernel->invoke;
 	launch->grid = (uint3){config->gridDim.x, config->gridDim.y,

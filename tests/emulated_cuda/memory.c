@@ -199,10 +199,8 @@ static void gap_check(const struct emu_area *area)
 /* Locked. */
 static struct emu_area *add(void *at, size_t size, enum emu_kind kind)
 {
-	struct emu_area *area = calloc(1, sizeof(*area));
+	struct emu_area *area = emu_new(1, sizeof(*area));
 
-	if (!area)
-		emu_abort("no memory for an area");
 	area->base = (uintptr_t)at;
 	area->size = size;
 	area->kind = kind;
@@ -213,12 +211,14 @@ static struct emu_area *add(void *at, size_t size, enum emu_kind kind)
 	return area;
 }
 
-static bool drop(const void *at, enum emu_kind kind, struct emu_area *out)
+static bool drop(const void *at, enum emu_kind kind, bool imported,
+		 struct emu_area *out)
 {
 	struct emu_area **link = &arena.areas, *area;
 
 	while (*link &&
-	       ((*link)->base != (uintptr_t)at || (*link)->kind != kind))
+	       ((*link)->base != (uintptr_t)at || (*link)->kind != kind ||
+		(*link)->imported != imported))
 		link = &(*link)->next;
 	area = *link;
 	if (!area)
@@ -265,7 +265,7 @@ cudaError_t emu_device_free(void *at)
 	uintptr_t first, end;
 
 	pthread_mutex_lock(&arena.lock);
-	if (!drop(at, EMU_DEVICE, &area))
+	if (!drop(at, EMU_DEVICE, false, &area))
 		goto out;
 	gap_check(&area);
 	arena.live -= area.size;
@@ -277,6 +277,55 @@ cudaError_t emu_device_free(void *at)
 		fallocate(arena.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			  (off_t)(first - (uintptr_t)arena.base),
 			  (off_t)(end - first));
+	error = cudaSuccess;
+out:
+	pthread_mutex_unlock(&arena.lock);
+	return error;
+}
+
+int emu_area_file(const struct emu_area *area, size_t *offset)
+{
+	*offset = (size_t)(area->base - (uintptr_t)arena.base);
+	return arena.fd;
+}
+
+/* Whole pages, in place of as many of ours that are never used. */
+cudaError_t emu_area_import(void **out, int fd, size_t offset, size_t size)
+{
+	size_t skip = offset % PAGE, bytes = round_up(skip + size, PAGE);
+	cudaError_t error = cudaErrorMapBufferObjectFailed;
+	char *at;
+
+	pthread_mutex_lock(&arena.lock);
+	arena_open();
+	at = arena.base + round_up(arena.used, PAGE);
+	if (bytes > ARENA_BYTES - (size_t)(at - arena.base) - PAGE ||
+	    mmap(at, bytes, arena.open ? PROT_READ | PROT_WRITE : PROT_NONE,
+		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd,
+		 (off_t)(offset - skip)) == MAP_FAILED)
+		goto out;
+	arena.used = (size_t)(at - arena.base) + bytes;
+	*out = at + skip;
+	add(*out, size, EMU_DEVICE)->imported = true;
+	error = cudaSuccess;
+out:
+	pthread_mutex_unlock(&arena.lock);
+	return error;
+}
+
+cudaError_t emu_area_return(void *at)
+{
+	size_t skip = (uintptr_t)at % PAGE;
+	cudaError_t error = cudaErrorInvalidValue;
+	struct emu_area area;
+
+	pthread_mutex_lock(&arena.lock);
+	if (!drop(at, EMU_DEVICE, true, &area))
+		goto out;
+	if (mmap((char *)at - skip, round_up(skip + area.size, PAGE), PROT_NONE,
+		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, arena.fd,
+		 (char *)at - skip - arena.base) == MAP_FAILED)
+		emu_abort("mmap: %s", strerror(errno));
 	error = cudaSuccess;
 out:
 	pthread_mutex_unlock(&arena.lock);
@@ -376,7 +425,7 @@ EMU_EXPORT cudaError_t cudaFreeHost(void *at)
 		return cudaSuccess;
 	emu_device_wait();
 	pthread_mutex_lock(&arena.lock);
-	found = drop(at, EMU_HOST, &area);
+	found = drop(at, EMU_HOST, false, &area);
 	pthread_mutex_unlock(&arena.lock);
 	if (!found || area.registered)
 		return emu_error(cudaErrorInvalidValue);
@@ -411,7 +460,7 @@ EMU_EXPORT cudaError_t cudaHostUnregister(void *at)
 
 	EMU_CALL();
 	pthread_mutex_lock(&arena.lock);
-	found = drop(at, EMU_HOST, &area);
+	found = drop(at, EMU_HOST, false, &area);
 	pthread_mutex_unlock(&arena.lock);
 	return emu_error(found ? cudaSuccess
 			       : cudaErrorHostMemoryNotRegistered);

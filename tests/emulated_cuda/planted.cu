@@ -311,13 +311,19 @@ static uint32_t *word_new()
 	return word;
 }
 
-/* What a NIC does: the block, then the word that says so. */
-static void deliver(float *slot, float value, uint32_t *ready, uint32_t say)
+/* What a NIC does: the block; and the engine: flush, say so. */
+static void deliver(float *slot, float value, uint32_t *ready, uint32_t say,
+		    bool flush = true)
 {
-	kvr_emulated_memory_open();
-	for (int i = 0; i < N; i++)
-		slot[i] = value;
-	kvr_emulated_memory_close();
+	float block[N];
+
+	for (float &element : block)
+		element = value;
+	kvr_emulated_deliver(slot, block, sizeof(block));
+	if (flush)
+		CHECK(cudaDeviceFlushGPUDirectRDMAWrites(
+			cudaFlushGPUDirectRDMAWritesTargetCurrentDevice,
+			cudaFlushGPUDirectRDMAWritesToOwner));
 	__atomic_store_n(ready, say, __ATOMIC_RELEASE);
 }
 
@@ -360,6 +366,19 @@ static int stale_replay(bool faulty)
 	return verdict(seen[N - 1] == 4);
 }
 
+/* The word overtakes the block. */
+static int missing_flush(bool faulty)
+{
+	uint32_t *ready = word_new();
+
+	CHECK(wait_value(one, (CUdeviceptr)ready, 1, CU_STREAM_WAIT_VALUE_EQ));
+	CHECK(kvr_launch(twice, 1, N, 0, one, in, out));
+	deliver(in, 7, ready, 1, !faulty);
+	fetch();
+	CHECK(cudaFreeHost(ready));
+	return verdict(seen[N - 1] == 14);
+}
+
 /* The slot is given back before it was read. */
 static int credit_before_release(bool faulty)
 {
@@ -398,7 +417,8 @@ static const struct {
 	CASE(buffer_overrun),	  CASE(copy_overrun),
 	CASE(use_after_free),	  CASE(divergent_barrier),
 	CASE(different_barriers), CASE(divergent_warp),
-	CASE(stale_replay),	  CASE(credit_before_release),
+	CASE(stale_replay),	  CASE(missing_flush),
+	CASE(credit_before_release),
 };
 
 static void prepare()

@@ -34,6 +34,15 @@ _Noreturn void emu_abort(const char *format, ...)
 	abort();
 }
 
+void *emu_new(size_t count, size_t size)
+{
+	void *at = calloc(count, size);
+
+	if (at)
+		return at;
+	emu_abort("no memory for %zu bytes", count * size);
+}
+
 cudaError_t emu_error(cudaError_t error)
 {
 	if (error != cudaSuccess)

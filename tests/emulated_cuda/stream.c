@@ -42,10 +42,8 @@ void emu_thread_began(void)
 
 struct emu_op *emu_op_new(emu_run run, const void *payload, size_t bytes)
 {
-	struct emu_op *op = calloc(1, sizeof(*op) + bytes);
+	struct emu_op *op = emu_new(1, sizeof(*op) + bytes);
 
-	if (!op)
-		emu_abort("no memory for an operation");
 	op->run = run;
 	op->refs = 1;
 	op->bytes = bytes;
@@ -195,10 +193,8 @@ static void *worker(void *argument)
 
 struct CUstream_st *emu_stream_new(unsigned flags, int priority, int device)
 {
-	struct CUstream_st *stream = calloc(1, sizeof(*stream));
+	struct CUstream_st *stream = emu_new(1, sizeof(*stream));
 
-	if (!stream)
-		emu_abort("no memory for a stream");
 	pthread_cond_init(&stream->work, NULL);
 	stream->nonblocking = flags & cudaStreamNonBlocking;
 	stream->priority = priority;

@@ -187,6 +187,92 @@ static void dmabuf_of_whole_pages_stands_for_them(void **state)
 	ok(cudaFree(device));
 }
 
+/* Forked before CUDA was used: opens what it is told of, and adds to it. */
+static void importer(int from, int to)
+{
+	cudaIpcMemHandle_t handle;
+	unsigned char *at, text[8];
+	bool right;
+
+	if (read(from, &handle, sizeof(handle)) != sizeof(handle))
+		_exit(2);
+	right = cudaIpcOpenMemHandle((void **)&at, handle,
+				     cudaIpcMemLazyEnablePeerAccess) == 0 &&
+		cudaMemcpy(text, at, sizeof(text), cudaMemcpyDeviceToHost) ==
+			0 &&
+		memcmp(text, "from one", sizeof(text)) == 0 &&
+		cudaMemset(at, '!', 4) == 0 && cudaIpcCloseMemHandle(at) == 0 &&
+		cudaFree(at) == cudaErrorInvalidValue;
+	if (write(to, &right, sizeof(right)) != sizeof(right))
+		_exit(2);
+	_exit(0);
+}
+
+static int child_in, child_out; /* pipes of the importer */
+
+static void start_importer(void)
+{
+	int there[2], back[2];
+
+	if (pipe(there) != 0 || pipe(back) != 0)
+		exit(2);
+	switch (fork()) {
+	case -1:
+		exit(2);
+	case 0:
+		close(there[1]);
+		importer(there[0], back[1]);
+	}
+	close(there[0]);
+	close(back[1]);
+	child_in = there[1];
+	child_out = back[0];
+}
+
+static void memory_of_another_process_is_shared(void **state)
+{
+	cudaIpcMemHandle_t handle;
+	bool right = false;
+	char text[9] = "";
+	void *at, *own;
+
+	(void)state;
+	ok(cudaMalloc(&at, 700)); /* not on a page's beginning */
+	ok(cudaMalloc(&own, 700));
+	ok(cudaMemcpy(own, "from one", 8, cudaMemcpyHostToDevice));
+	ok(cudaIpcGetMemHandle(&handle, own));
+	assert_int_equal(cudaIpcOpenMemHandle(&at, handle,
+					      cudaIpcMemLazyEnablePeerAccess),
+			 cudaErrorDeviceUninitialized);
+	assert_int_equal(write(child_in, &handle, sizeof(handle)),
+			 sizeof(handle));
+	assert_int_equal(read(child_out, &right, sizeof(right)), sizeof(right));
+	assert_true(right);
+	ok(cudaMemcpy(text, own, 8, cudaMemcpyDeviceToHost));
+	assert_string_equal(text, "!!!! one");
+	ok(cudaFree(at));
+	ok(cudaFree(own));
+}
+
+static void write_of_a_nic_arrives_with_the_flush(void **state)
+{
+	char text[4] = "";
+	void *at;
+
+	(void)state;
+	ok(cudaMalloc(&at, 4));
+	ok(cudaMemset(at, 'a', 4));
+	kvr_emulated_deliver(at, "bb", 2);
+	ok(cudaMemcpy(text, at, 3, cudaMemcpyDeviceToHost));
+	assert_string_equal(text, "aaa");
+	ok(cudaDeviceFlushGPUDirectRDMAWrites(
+		cudaFlushGPUDirectRDMAWritesTargetCurrentDevice,
+		cudaFlushGPUDirectRDMAWritesToOwner));
+	ok(cudaMemcpy(text, at, 3, cudaMemcpyDeviceToHost));
+	assert_string_equal(text, "bba");
+	ok(cudaFree(at));
+}
+
 static void device_settings_are_what_calls_tell(void **state)
 {
 	struct cudaDeviceProp properties;
@@ -274,11 +360,14 @@ int main(void)
 		TEST(pointer_of_each_kind_is_recognised),
 		TEST(pointer_asked_by_driver_tells_its_range),
 		TEST(dmabuf_of_whole_pages_stands_for_them),
+		TEST(memory_of_another_process_is_shared),
+		TEST(write_of_a_nic_arrives_with_the_flush),
 		TEST(device_settings_are_what_calls_tell),
 		TEST(driver_missing_or_old_is_told),
 		TEST(entry_point_unknown_is_not_found),
 		TEST(allocation_failing_leaves_nothing),
 	};
 
+	start_importer();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
