@@ -177,7 +177,8 @@ static enum kvr_status allocate(uint32_t device, size_t bytes, void **out,
 	if (fails(FAKE_ALLOCATE))
 		return refuse(KVR_ERR_NO_MEMORY, "GPU full", reason,
 			      reason_bytes);
-	*out = fake_device_memory(bytes);
+	/* As cudaMalloc: not at the start of a page. */
+	*out = (uint8_t *)fake_device_memory(bytes + 512) + 512;
 	return KVR_OK;
 }
 
@@ -186,7 +187,7 @@ static void release(uint32_t device, void *address)
 	struct region *r = region_of(address);
 
 	(void)device;
-	fake_device_free(address, r ? r->bytes : 0);
+	fake_device_free(r ? r->address : address, r ? r->bytes : 0);
 }
 
 static enum kvr_status copy(uint32_t device, void *to, const void *from,
