@@ -95,9 +95,9 @@ static enum kvr_status settle_word(const struct kvr_log *log, const char *name,
 	return KVR_ERR_INVALID;
 }
 
-static enum kvr_status settle_gpu(const struct kvr_gpu_options *options,
-				  const struct kvr_log *log,
-				  struct kvr_gpu_settings *out)
+enum kvr_status kvr_settings_gpu(const struct kvr_gpu_options *options,
+				 const struct kvr_log *log,
+				 struct kvr_gpu_settings *out)
 {
 	/* In the order of enum kvr_gpu_way and enum kvr_gpu_flush. */
 	static const char *const ways[] = {"auto", "dmabuf", "peermem"};
@@ -167,7 +167,7 @@ kvr_settings_transport(const struct kvr_context_options *options,
 				       "KVRING_ADAPTIVE_ROUTING", log,
 				       &adaptive);
 	if (status == KVR_OK)
-		status = settle_gpu(options->gpu, log, &gpu);
+		status = kvr_settings_gpu(options->gpu, log, &gpu);
 	if (status != KVR_OK)
 		return status;
 	if (queue_pairs > KVR_QUEUE_PAIRS_MAX) {

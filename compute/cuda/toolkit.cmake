@@ -25,6 +25,7 @@ function(kvr_cuda_choose_targets version)
 	endforeach()
 	list(TRANSFORM targets PREPEND sm_)
 	set_property(GLOBAL PROPERTY KVRING_CUDA_TARGETS "${targets}")
+	set_property(GLOBAL PROPERTY KVRING_CUDA_PTX ptx_${newest})
 	set(kvring_cuda_architectures ${flags} PARENT_SCOPE)
 endfunction()
 

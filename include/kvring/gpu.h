@@ -87,6 +87,29 @@ KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_gpu_get_info(uint32_t index, struct kvr_gpu_info *out, char *reason,
 		 size_t reason_bytes);
 
+/* How an RDMA card would reach memory of a GPU that cudaMalloc made. */
+struct kvr_gpu_path {
+	size_t size;
+	enum kvr_gpu_way way; /* the first to be tried; AUTO: there is none */
+	int by_pcie;	      /* of a dma-buf, where there is another way */
+	enum kvr_gpu_flush flush; /* AUTO: there is none that would do */
+	char why[320];		  /* ways left out, and why; or "" */
+	char flush_why[96];
+};
+
+KVR_API void kvr_gpu_path_init(struct kvr_gpu_path *path);
+
+/*
+ * What a context with the environment's settings would try for the RDMA device
+ * of that name ("mlx5_0") and the index-th GPU. By what drivers say: nothing
+ * is registered, and no context made on the GPU. When this is not KVR_OK,
+ * reason (KVR_OK: "") says why in reason_bytes. Errors: those of
+ * kvr_gpu_get_info and kvr_device_get_info.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_gpu_get_path(const char *rdma_device, uint32_t index,
+		 struct kvr_gpu_path *out, char *reason, size_t reason_bytes);
+
 #ifdef __cplusplus
 }
 #endif

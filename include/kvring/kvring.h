@@ -262,7 +262,7 @@ struct kvr_ring_stats {
 	size_t size;
 	uint32_t generation;
 	uint64_t passes;		     /* begun */
-	uint64_t bytes_sent, bytes_received; /* of blocks and checksums */
+	uint64_t bytes_sent, bytes_received; /* blocks, checksums, forwarded */
 	uint64_t blocks_received;	     /* descriptors */
 	uint64_t credits_granted;
 	uint64_t sleeps;	/* times that progress slept */

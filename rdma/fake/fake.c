@@ -162,13 +162,7 @@ static enum kvr_status alloc_slots(struct fake_endpoint *e)
 		return KVR_ERR_NO_MEMORY;
 	e->described = calloc((size_t)e->config.lanes * e->config.slots,
 			      sizeof(*e->described));
-	if (!e->described)
-		return KVR_ERR_NO_MEMORY;
-	if (!e->script.flush_calls)
-		return KVR_OK;
-	e->unseen = malloc(total ? total : FAKE_PAGE);
-	e->late = calloc(FAKE_UNSEEN, sizeof(*e->late));
-	return e->unseen && e->late ? KVR_OK : KVR_ERR_NO_MEMORY;
+	return e->described ? fake_bridge_open(e, total) : KVR_ERR_NO_MEMORY;
 }
 
 static enum kvr_status alloc_queue(struct fake_endpoint *e)
@@ -197,8 +191,7 @@ static void free_endpoint(struct fake_endpoint *e)
 	free(e->items);
 	free(e->sent);
 	free(e->described);
-	free(e->late);
-	free(e->unseen);
+	free(e->bridge);
 	free(e->slots);
 	free(e);
 }
@@ -525,33 +518,15 @@ static enum kvr_status fake_poll(struct kvr_endpoint *base,
 	return status;
 }
 
-/* What had landed when the flush began; what came since needs the next. */
-static void show_landed(struct fake_endpoint *e)
-{
-	for (uint32_t i = 0; i < e->flush_of; i++)
-		memcpy(e->slots + e->late[i].offset,
-		       e->unseen + e->late[i].offset, e->late[i].bytes);
-	e->late_count -= e->flush_of;
-	memmove(e->late, e->late + e->flush_of,
-		e->late_count * sizeof(*e->late));
-}
-
 static enum kvr_status fake_flush(struct kvr_endpoint *base)
 {
 	struct fake_endpoint *e = fake_endpoint(base);
-	enum kvr_status status = KVR_OK;
+	enum kvr_status status;
 
-	if (!e->unseen || e->script.unflushed)
+	if (!e->bridge)
 		return KVR_OK;
 	pthread_mutex_lock(&fake_lock);
-	if (e->flush_calls++ == 0)
-		e->flush_of = e->late_count;
-	if (e->flush_calls < e->script.flush_calls) {
-		status = KVR_ERR_AGAIN;
-	} else {
-		show_landed(e);
-		e->flush_calls = 0;
-	}
+	status = fake_bridge_flush(e);
 	pthread_mutex_unlock(&fake_lock);
 	return status;
 }

@@ -15,8 +15,18 @@
 
 #include "runtime/transport.h"
 
+/* What is between the wire and the memory that lands in. */
+enum kvr_fake_bridge {
+	KVR_FAKE_BRIDGE_NONE,
+	KVR_FAKE_BRIDGE_FLUSHED, /* bytes come out at the receiver's flush */
+	KVR_FAKE_BRIDGE_STUCK	 /* nor then: as if nobody flushed */
+};
+
 struct kvr_fake_script {
 	uint64_t seed;
+
+	enum kvr_fake_bridge bridge;
+	uint32_t flush_calls; /* until a flush is through; 0: 1 */
 
 	/*
 	 * Nanoseconds; NULL: CLOCK_MONOTONIC. Nothing sleeps on it: whoever
@@ -47,15 +57,6 @@ struct kvr_fake_script {
 	void (*land)(void *arg, uint32_t to, uint32_t imm, void *bytes,
 		     size_t count);
 	void *land_arg;
-
-	/*
-	 * Bytes that landed are seen in their slot only when a flush that
-	 * began after them is through, at the so many-th call of it; until
-	 * then the slot has what it had. 0: at once. As a GPU may see what a
-	 * card wrote into its memory.
-	 */
-	uint32_t flush_calls;
-	bool unflushed; /* and it is through without: as if nobody flushed */
 
 	/* Everything into and out of this rank takes `slow_factor` longer. */
 	uint32_t slow_rank; /* KVR_RANK_NONE: nobody */

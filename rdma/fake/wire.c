@@ -173,19 +173,6 @@ static bool lose(struct fake_endpoint *from, const struct fake_item *item)
 	return ++from->losable >= script->lose_from;
 }
 
-/* Where bytes for this place go: behind the slots while nothing flushed. */
-static uint8_t *land_at(struct fake_endpoint *to, const struct fake_item *item)
-{
-	uint8_t *at =
-		fake_slot_address(to, item->lane, item->slot) + item->offset;
-	size_t offset = (size_t)(at - to->slots);
-
-	if (!to->unseen || to->late_count == FAKE_UNSEEN)
-		return at;
-	to->late[to->late_count++] = (struct fake_unseen){offset, item->bytes};
-	return to->unseen + offset;
-}
-
 static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 {
 	struct fake_endpoint *to = from->peer;
@@ -197,8 +184,10 @@ static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 	if (lose(from, item))
 		return;
 	if (item->kind == FAKE_WRITE) {
-		uint8_t *at = land_at(to, item);
+		uint8_t *at = fake_slot_address(to, item->lane, item->slot) +
+			      item->offset;
 
+		at = fake_bridge_enter(to, at, item->bytes);
 		kvr_gather_copy(&gather, at, item->bytes);
 		if (from->script.land)
 			from->script.land(from->script.land_arg,

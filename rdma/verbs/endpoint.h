@@ -158,6 +158,7 @@ struct verbs_endpoint {
 	uint8_t *memory;
 	size_t memory_bytes;
 	uint8_t *slots; /* IN: behind the descriptors, or on a GPU */
+	void *on_gpu;	/* IN: what of that GPU is ours to release */
 	struct verbs_memory *reached; /* IN: the slots; NULL: they are empty */
 	struct verbs_flush *flush;    /* IN: NULL where none is needed */
 	struct ibv_mr *mr_described[VERBS_RAILS_MAX];

@@ -213,3 +213,37 @@ enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *f,
 	return take(KVR_GPU_FLUSH_NONE, "the GPU sees writes in order", out,
 		    why);
 }
+
+/* --------------------------------------------------------------- path */
+
+static enum kvr_gpu_way way_of(enum verbs_rung rung)
+{
+	return rung == VERBS_RUNG_DMABUF ? KVR_GPU_WAY_DMABUF
+					 : KVR_GPU_WAY_PEERMEM;
+}
+
+void verbs_path_of(const struct verbs_ladder_facts *facts,
+		   enum kvr_gpu_flush wanted, bool can_read,
+		   struct kvr_gpu_path *out)
+{
+	struct verbs_flush_facts flush = {
+		.gpu = facts->gpu,
+		.can_read = can_read,
+		.wanted = wanted,
+	};
+	struct verbs_ladder ladder;
+	const char *why = "";
+
+	verbs_ladder_plan(facts, &ladder);
+	snprintf(out->why, sizeof(out->why), "%s", ladder.skipped);
+	out->way = KVR_GPU_WAY_AUTO;
+	out->flush = KVR_GPU_FLUSH_AUTO;
+	out->by_pcie = 0;
+	if (!ladder.count)
+		return;
+	out->way = way_of(ladder.step[0].rung);
+	out->by_pcie = ladder.step[0].pcie;
+	flush.rung = ladder.step[0].rung;
+	(void)!verbs_flush_choose(&flush, &out->flush, &why);
+	snprintf(out->flush_why, sizeof(out->flush_why), "%s", why);
+}

@@ -86,4 +86,9 @@ struct verbs_flush_facts {
 enum kvr_status verbs_flush_choose(const struct verbs_flush_facts *facts,
 				   enum kvr_gpu_flush *out, const char **why);
 
+/* Both in short, for people: what is tried first, and what is left out. */
+void verbs_path_of(const struct verbs_ladder_facts *facts,
+		   enum kvr_gpu_flush wanted, bool can_read,
+		   struct kvr_gpu_path *out);
+
 #endif

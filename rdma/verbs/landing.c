@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "rdma/verbs/endpoint.h"
 
@@ -116,20 +117,23 @@ static enum kvr_status allocate_on_gpu(struct verbs_endpoint *e)
 {
 	const struct kvr_accelerator_ops *gpu =
 		e->transport->gpu.present ? e->transport->gpu.present() : NULL;
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char reason[VERBS_WHY_BYTES] = "no plug-in for GPUs is open";
 	enum kvr_status status = KVR_ERR_UNSUPPORTED;
-	void *memory = NULL;
 
+	/* Slots begin a page, which devices' allocations need not. */
 	if (gpu)
-		status = gpu->memory->allocate(e->config.gpu, slots_bytes(e),
-					       &memory, reason, sizeof(reason));
+		status = gpu->memory->allocate(
+			e->config.gpu, slots_bytes(e) + page, &e->on_gpu,
+			reason, sizeof(reason));
 	if (status != KVR_OK)
 		kvr_log(e->config.log, KVR_LOG_ERROR,
 			"rank %" PRIu32 ": %zu bytes of landing slots on GPU "
 			"%" PRIu32 ": %s",
 			e->config.rank, slots_bytes(e), e->config.gpu, reason);
 	else
-		e->slots = memory;
+		e->slots = (uint8_t *)(((uintptr_t)e->on_gpu + page - 1) &
+				       ~(page - 1));
 	return status;
 }
 
@@ -200,9 +204,10 @@ void verbs_landing_close(struct verbs_endpoint *e)
 			ibv_dereg_mr(e->mr_described[rail]);
 		e->mr_described[rail] = NULL;
 	}
-	if (e->config.on_gpu && e->slots)
+	if (e->on_gpu)
 		e->transport->gpu.present()->memory->release(e->config.gpu,
-							     e->slots);
+							     e->on_gpu);
+	e->on_gpu = NULL;
 	e->slots = NULL;
 	if (e->memory)
 		munmap(e->memory, e->memory_bytes);

@@ -134,7 +134,8 @@ static void child(const struct planted *planted, const char *which, int to)
 	setenv("KVR_EMULATED_ORDER", planted->order, 1);
 	setenv("ASAN_OPTIONS", "exitcode=99:detect_stack_use_after_return=0",
 	       1);
-	setenv("TSAN_OPTIONS", "exitcode=99:halt_on_error=1", 1);
+	setenv("TSAN_OPTIONS", "exitcode=99:halt_on_error=1:atexit_sleep_ms=0",
+	       1);
 	execl(program, program, planted->name, which, (char *)NULL);
 	_exit(127);
 }

@@ -6,6 +6,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "rdma/fake/fake.h"
+#include "runtime/accelerator.h"
 #include "tests/support/stamped.h"
 
 #define PASSES 30
@@ -59,6 +61,7 @@ static void flush_over_several_calls_shows_every_byte(void **state)
 {
 	struct kvr_fake_script script = {
 		.seed = 5,
+		.bridge = KVR_FAKE_BRIDGE_FLUSHED,
 		.reorder = true,
 		.delay_max_ns = 100000,
 		.slow_rank = KVR_RANK_NONE,
@@ -105,12 +108,80 @@ static void slots_on_a_gpu_without_a_plugin_are_refused_everywhere(void **state)
 	ranks_run(&ranks);
 }
 
+/* Says of all memory that it is a GPU's, while that is played. */
+static atomic_bool gpu_played;
+
+static enum kvr_status pointer_query(const void *address,
+				     struct kvr_pointer_info *out)
+{
+	(void)address;
+	*out = (struct kvr_pointer_info){.kind = KVR_POINTER_DEVICE};
+	return KVR_OK;
+}
+
+static const struct kvr_accelerator_ops played = {.pointer_query =
+							  pointer_query};
+
+const struct kvr_accelerator_ops *__wrap_kvr_accelerator_present(void);
+
+const struct kvr_accelerator_ops *__wrap_kvr_accelerator_present(void)
+{
+	return atomic_load(&gpu_played) ? &played : NULL;
+}
+
+/* Neither shm nor fake can send it: no read of it by the processor. */
+static void send_from_gpu(struct rank *rank)
+{
+	static uint8_t word[8][64];
+	struct kvr_segment segment = {.bytes = sizeof(word[0])};
+	struct kvr_pass_desc desc;
+	struct kvr_pass *pass;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	CHECK_STATUS(kvr_memory_register(rank->context, word[rank->rank],
+					 sizeof(word[0]), &segment.memory),
+		     KVR_OK);
+	kvr_pass_desc_init(&desc);
+	desc.tag = 1;
+	desc.lane[0].segments = &segment;
+	desc.lane[0].segment_count = 1;
+	if (rank->n == 1) {
+		CHECK_STATUS(kvr_pass_begin(rank->ring, &desc, &pass), KVR_OK);
+		CHECK_STATUS(kvr_pass_end(pass), KVR_OK);
+	} else {
+		CHECK_STATUS(kvr_pass_begin(rank->ring, &desc, &pass),
+			     KVR_ERR_UNSUPPORTED);
+		CHECK(strstr(rank->log, "a segment is a GPU's memory"));
+	}
+	kvr_memory_deregister(segment.memory);
+}
+
+static void memory_of_a_gpu_is_not_sent_where_no_card_reads_it(void **state)
+{
+	static const char *const transports[] = {"shm", "fake"};
+	struct ranks ranks;
+
+	(void)state;
+	atomic_store(&gpu_played, true);
+	for (size_t t = 0; t < 2; t++) {
+		for (uint32_t n = 1; n <= 2; n++) {
+			ranks_init(&ranks, n);
+			ranks.transport = transports[t];
+			ranks.body = send_from_gpu;
+			ranks_run(&ranks);
+		}
+	}
+	atomic_store(&gpu_played, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flush_over_several_calls_shows_every_byte),
 		cmocka_unit_test(
 			slots_on_a_gpu_without_a_plugin_are_refused_everywhere),
+		cmocka_unit_test(
+			memory_of_a_gpu_is_not_sent_where_no_card_reads_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

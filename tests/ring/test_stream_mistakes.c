@@ -143,8 +143,8 @@ static void plan_release_before_computing_is_seen(void **state)
 	assert_true(atomic_load(&seen_wrong) > 0);
 }
 
-/* What landed is seen when a flush, of three steps, is through. */
-static void flushed(struct rank *rank)
+/* Behind a bridge that holds bytes back until they are flushed. */
+static void behind_bridge(struct rank *rank)
 {
 	struct streamed s;
 
@@ -157,16 +157,16 @@ static void flushed(struct rank *rank)
 	streamed_close(&s, false);
 }
 
-static void run_flushed(bool flush)
+static void run_behind(enum kvr_fake_bridge bridge)
 {
 	const struct kvr_fake_script script = {
+		.bridge = bridge,
 		.flush_calls = 3,
-		.unflushed = !flush,
 		.slow_rank = KVR_RANK_NONE,
 	};
 
 	kvr_fake_set_script(&script);
-	streamed_run("fake", flushed, 3, 2, NULL);
+	streamed_run("fake", behind_bridge, 3, 2, NULL);
 	kvr_fake_set_script(NULL);
 }
 
@@ -175,9 +175,9 @@ static void plan_flush_comes_before_ready(void **state)
 	(void)state;
 	atomic_store(&seen_wrong, 0);
 	patience = MOMENT;
-	run_flushed(true);
+	run_behind(KVR_FAKE_BRIDGE_FLUSHED);
 	assert_int_equal(atomic_load(&seen_wrong), 0);
-	run_flushed(false);
+	run_behind(KVR_FAKE_BRIDGE_STUCK);
 	assert_true(atomic_load(&seen_wrong) > 0);
 }
 

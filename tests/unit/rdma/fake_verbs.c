@@ -117,7 +117,11 @@ static void copy_bytes(void *to, const void *from, size_t bytes)
 		if (both[i])
 			mprotect(both[i]->address, both[i]->bytes,
 				 PROT_READ | PROT_WRITE);
+	if (fake.other)
+		fake.other->open();
 	memcpy(to, from, bytes);
+	if (fake.other)
+		fake.other->close();
 	for (int i = 0; i < 2; i++)
 		if (both[i])
 			mprotect(both[i]->address, both[i]->bytes, PROT_NONE);
@@ -173,7 +177,8 @@ static enum kvr_status allocate(uint32_t device, size_t bytes, void **out,
 	if (fails(FAKE_ALLOCATE))
 		return refuse(KVR_ERR_NO_MEMORY, "GPU full", reason,
 			      reason_bytes);
-	*out = fake_device_memory(bytes);
+	/* As cudaMalloc: not at the start of a page. */
+	*out = (uint8_t *)fake_device_memory(bytes + 512) + 512;
 	return KVR_OK;
 }
 
@@ -182,7 +187,7 @@ static void release(uint32_t device, void *address)
 	struct region *r = region_of(address);
 
 	(void)device;
-	fake_device_free(address, r ? r->bytes : 0);
+	fake_device_free(r ? r->address : address, r ? r->bytes : 0);
 }
 
 static enum kvr_status copy(uint32_t device, void *to, const void *from,
@@ -261,7 +266,7 @@ static const struct kvr_accelerator_ops accelerator = {
 
 const struct kvr_accelerator_ops *fake_present(void)
 {
-	return &accelerator;
+	return fake.other ? fake.other->ops : &accelerator;
 }
 
 /* ------------------------------------------------------------- the card */
@@ -370,6 +375,19 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t bytes,
 			      (int)(access & ~IBV_ACCESS_OPTIONAL_RANGE));
 }
 
+static bool what_is_dmabuf(int fd, uint8_t **start, size_t *bytes)
+{
+	void *base;
+
+	if (!fake.other)
+		return pread(fd, start, sizeof(*start), 0) == sizeof(*start) &&
+		       pread(fd, bytes, sizeof(*bytes), 8) == sizeof(*bytes);
+	if (!fake.other->dmabuf(fd, &base, bytes))
+		return false;
+	*start = base;
+	return true;
+}
+
 struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset,
 				 size_t bytes, uint64_t iova, int fd,
 				 int access)
@@ -386,8 +404,7 @@ struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset,
 	}
 	if (fails(FAKE_REG_DMABUF))
 		return NULL;
-	if (pread(fd, &start, sizeof(start), 0) != sizeof(start) ||
-	    pread(fd, &whole, sizeof(whole), 8) != sizeof(whole)) {
+	if (!what_is_dmabuf(fd, &start, &whole)) {
 		bad("no dma-buf");
 		errno = EBADF;
 		return NULL;

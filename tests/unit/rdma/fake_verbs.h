@@ -32,6 +32,14 @@ enum fake_call {
 	FAKE_FLUSH /* not of those that open something */
 };
 
+/* Another GPU than the played one, which the card reaches by these. */
+struct fake_other_gpu {
+	const struct kvr_accelerator_ops *ops;
+	void (*open)(void); /* its memory, to the card; and close */
+	void (*close)(void);
+	bool (*dmabuf)(int fd, void **base, size_t *bytes);
+};
+
 /* How the machine is, and what was done to it. */
 struct fake_machine {
 	/* set by the test */
@@ -41,7 +49,8 @@ struct fake_machine {
 	bool writes_arrive;		 /* of the card into the GPU */
 	bool pcie_flag;			 /* the driver knows it */
 	int fail_errno;
-	enum fake_call fail; /* the nth-th call of this fails */
+	const struct fake_other_gpu *other; /* NULL: none */
+	enum fake_call fail;		    /* the nth-th call of this fails */
 	unsigned nth;
 
 	/* counted */

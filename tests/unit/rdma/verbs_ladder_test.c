@@ -274,6 +274,37 @@ static void ladder_by_pcie_is_a_choice_of_three(void **state)
 	assert_plan(&f, "dm", "");
 }
 
+static void path_is_the_first_rung_and_its_flush(void **state)
+{
+	struct verbs_ladder_facts f = all_works();
+	struct kvr_gpu_path path;
+
+	(void)state;
+	kvr_gpu_path_init(&path);
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, true, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_DMABUF);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_READ);
+	assert_string_equal(path.flush_why, "GPUs before Hopper need it");
+	assert_string_equal(path.why, "");
+	f.nic_dmabuf = 0;
+	f.gpu.ordering = KVR_GPU_ORDERING_OWNER;
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, false, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_PEERMEM);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_AUTO);
+	assert_non_null(strstr(path.flush_why, "a card does no reads"));
+	assert_string_equal(path.why, "dma-buf: a card's driver maps none");
+	f.peermem = false;
+	verbs_path_of(&f, KVR_GPU_FLUSH_AUTO, true, &path);
+	assert_int_equal(path.way, KVR_GPU_WAY_AUTO);
+	f = all_works();
+	f.gpu.host_page_tables = 1;
+	f.same_switch = true;
+	verbs_path_of(&f, KVR_GPU_FLUSH_NONE, true, &path);
+	assert_true(path.by_pcie);
+	assert_int_equal(path.flush, KVR_GPU_FLUSH_NONE);
+	assert_string_equal(path.flush_why, "asked for");
+}
+
 static void pages_hold_the_range_and_nothing_more(void **state)
 {
 	static const struct {
@@ -350,6 +381,7 @@ int main(void)
 		cmocka_unit_test(ladder_of_vmm_memory_depends_on_its_flag),
 		cmocka_unit_test(ladder_way_asked_for_is_the_only_one),
 		cmocka_unit_test(ladder_by_pcie_is_a_choice_of_three),
+		cmocka_unit_test(path_is_the_first_rung_and_its_flush),
 		cmocka_unit_test(pages_hold_the_range_and_nothing_more),
 		cmocka_unit_test(hint_names_bar1_where_it_is_in_the_way),
 	};

@@ -136,6 +136,7 @@ static void slots_of_a_gpu_are_there_alone(void **state)
 	verbs_landing_grant(&e, &grant);
 	assert_ptr_equal(e.base.ops->slot(&e.base, 0, 0),
 			 (void *)(uintptr_t)grant.slots_address);
+	assert_int_equal(grant.slots_address % 4096, 0);
 	assert_int_equal(grant.address, (uintptr_t)e.memory);
 	/* Descriptors stay where the processor reads them. */
 	assert_int_equal(e.memory_bytes, e.layout.slots[0]);
