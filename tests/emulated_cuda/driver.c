@@ -307,9 +307,6 @@ static CUresult attribute_of(const struct emu_area *area,
 	case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
 		*(unsigned *)out = area->sync_memops;
 		return CUDA_SUCCESS;
-	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: /* of none */
-		*(CUmemoryPool *)out = NULL;
-		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_IS_MANAGED:
 	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 		*(unsigned *)out = area->kind == EMU_DEVICE &&
