@@ -225,8 +225,8 @@ static void emulated_any_order_same_bits(void **state)
 
 /*
  * Few threads, each of which the thread sanitizer takes a while to switch to:
- * three query tiles on two lanes, each of three tiles of keys, in two steps;
- * and one tile of several warps.
+ * two query tiles, one a lane, each of a tile of keys in each of two steps; and
+ * one tile of two warps.
  */
 static void emulated_tiles_do_not_race(void **state)
 {
@@ -234,15 +234,15 @@ static void emulated_tiles_do_not_race(void **state)
 	struct problem p;
 
 	(void)state;
-	emulated_set_cache((size_t)4 << 10);
-	problem_square(&p, 40, 40, 8, KVR_MASK_CAUSAL);
+	emulated_set_cache((size_t)1 << 10);
+	problem_square(&p, 6, 20, 8, KVR_MASK_FULL);
 	m.steps = 2;
 	problem_fill(&p, 6);
 	check(&p, &m);
 	problem_free(&p);
 
 	emulated_set_cache(CACHE_LARGE);
-	problem_square(&p, 2, 200, 8, KVR_MASK_FULL);
+	problem_square(&p, 1, 66, 8, KVR_MASK_FULL);
 	p.desc.dtype = KVR_BF16;
 	problem_fill(&p, 7);
 	check(&p, &m);
