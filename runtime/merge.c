@@ -2,6 +2,8 @@
 /* Two partial results of disjoint keys made one. */
 #include <math.h>
 
+#include "runtime/accelerator.h"
+#include "runtime/accelerator_attention.h"
 #include "runtime/element.h"
 #include "runtime/tensor.h"
 
@@ -65,15 +67,38 @@ static void merge_row(const struct kvr_partial *a, const struct kvr_partial *b,
 	set_lse(out, token, head, base + log(sum));
 }
 
+static bool mergeable(const struct kvr_partial *a, const struct kvr_partial *b,
+		      const struct kvr_partial *out)
+{
+	return a && b && out && partial_is(out, &out->out) &&
+	       partial_is(a, &out->out) && partial_is(b, &out->out);
+}
+
 enum kvr_status kvr_attention_merge(const struct kvr_partial *a,
 				    const struct kvr_partial *b,
 				    const struct kvr_partial *out)
 {
-	if (!a || !b || !out || !partial_is(out, &out->out) ||
-	    !partial_is(a, &out->out) || !partial_is(b, &out->out))
+	if (!mergeable(a, b, out))
 		return KVR_ERR_INVALID;
 	for (size_t token = 0; token < out->out.tokens; token++)
 		for (size_t head = 0; head < out->out.heads; head++)
 			merge_row(a, b, out, token, head);
 	return KVR_OK;
+}
+
+enum kvr_status kvr_attention_merge_on_stream(const struct kvr_partial *a,
+					      const struct kvr_partial *b,
+					      const struct kvr_partial *out,
+					      void *stream)
+{
+	const struct kvr_accelerator_ops *ops;
+	enum kvr_status status;
+	char reason[160];
+
+	if (!mergeable(a, b, out))
+		return KVR_ERR_INVALID;
+	status = kvr_accelerator_open(&ops, reason, sizeof(reason));
+	if (status != KVR_OK)
+		return status;
+	return ops->attention->merge(a, b, out, stream);
 }

@@ -212,7 +212,11 @@ struct kvr_plan_desc {
 	const struct kvr_range *kv_ranges;
 	size_t kv_range_count;
 	uint32_t threads;    /* compute threads of this rank; 0: 1 */
-	const char *kernel;  /* NULL: the fastest usable; or its name */
+	/*
+	 * NULL: the fastest of this processor; or its name. "cuda": that of the
+	 * GPU, which is current when the plan is made and when it runs.
+	 */
+	const char *kernel;
 	kvr_step_fn on_step; /* may be NULL */
 	void *on_step_arg;
 	uint32_t paged; /* 1: k and v of kv_ranges are in pages; see pages.h */
@@ -276,8 +280,12 @@ KVR_API const char *kvr_plan_kernel(const struct kvr_plan *plan);
  * k and v are read before the first wait: with k = v = NULL the block packed
  * by kvr_attention_pack is sent. With values_in_keys v is always NULL.
  * With KVR_PROGRESS_CALLER it makes progress between pieces of its work.
+ * With the kernel "cuda" tensors and lse are memory that the GPU reads, as
+ * they are in the order of its legacy default stream, and the call returns when
+ * they are done. It takes no pages and no kv_wire but plain.
  * Errors: INVALID (a shape differs from the plan), STATE, CANCELLED, FORKED,
- * and what the ring failed with; out and lse are then undefined.
+ * DEVICE (the GPU's; the ring is whole), and what the ring failed with; out and
+ * lse are then undefined.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_attention_run(struct kvr_plan *plan, const struct kvr_tensor *q,
@@ -332,6 +340,17 @@ struct kvr_partial {
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_attention_merge(const struct kvr_partial *a, const struct kvr_partial *b,
 		    const struct kvr_partial *out);
+
+/*
+ * The same on a CUDA stream (cudaStream_t; NULL: the legacy default stream) of
+ * the calling thread's current device, for kernels that leave partial results
+ * in its memory: it is enqueued, may be captured, and needs no ring. The tensors
+ * are read and written in the stream's order, the structs before the call
+ * returns. Errors: INVALID, DEVICE, those of kvr_gpu_get_info.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status kvr_attention_merge_on_stream(
+	const struct kvr_partial *a, const struct kvr_partial *b,
+	const struct kvr_partial *out, void *stream);
 
 /* ---------------------------------------------------------- references */
 

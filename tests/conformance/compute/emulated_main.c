@@ -9,7 +9,8 @@
  * A weight is rounded by 2^-9 (bf16) or 2^-12 (f16) of itself, and the sum,
  * and with it lse, is of what was rounded.
  *
- * Arguments: "quick": what planted mistakes are shown to.
+ * Arguments: "quick", what planted mistakes are shown to; "race", what the
+ * thread sanitizer carries out in seconds.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -222,6 +223,33 @@ static void emulated_any_order_same_bits(void **state)
 	problem_free(&p);
 }
 
+/*
+ * Few threads, each of which the thread sanitizer takes a while to switch to:
+ * two query tiles, one a lane, each of a tile of keys in each of two steps; and
+ * one tile of two warps.
+ */
+static void emulated_tiles_do_not_race(void **state)
+{
+	struct manner m = plainly();
+	struct problem p;
+
+	(void)state;
+	emulated_set_cache((size_t)1 << 10);
+	problem_square(&p, 6, 20, 8, KVR_MASK_FULL);
+	m.steps = 2;
+	problem_fill(&p, 6);
+	check(&p, &m);
+	problem_free(&p);
+
+	emulated_set_cache(CACHE_LARGE);
+	problem_square(&p, 1, 66, 8, KVR_MASK_FULL);
+	p.desc.dtype = KVR_BF16;
+	problem_fill(&p, 7);
+	check(&p, &m);
+	problem_free(&p);
+	emulated_set_cache(CACHE_SMALL);
+}
+
 #define OWN                                                                    \
 	cmocka_unit_test(emulated_every_feature_of_every_type),                \
 		cmocka_unit_test(emulated_large_tiles_match_oracle),           \
@@ -231,9 +259,13 @@ static void emulated_any_order_same_bits(void **state)
 
 int main(int argc, char **argv)
 {
+	const struct CMUnitTest race[] = {
+		cmocka_unit_test(emulated_tiles_do_not_race),
+	};
 	const struct CMUnitTest quick[] = {OWN};
 	const struct CMUnitTest all[] = {
 		OWN,
+		cmocka_unit_test(emulated_tiles_do_not_race),
 		cmocka_unit_test(kernel_random_problem_matches_oracle),
 		cmocka_unit_test(kernel_tails_match_oracle),
 		cmocka_unit_test(kernel_zigzag_matches_oracle),
@@ -267,5 +299,8 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "quick") == 0)
 		return cmocka_run_group_tests_name("cuda, emulated", quick,
 						   NULL, NULL);
+	if (argc > 1 && strcmp(argv[1], "race") == 0)
+		return cmocka_run_group_tests_name("cuda, emulated", race, NULL,
+						   NULL);
 	return cmocka_run_group_tests_name("cuda, emulated", all, NULL, NULL);
 }
