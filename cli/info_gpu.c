@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/info_gpu.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/table.h"
 #include "kvring/gpu.h"
@@ -47,6 +49,97 @@ static void print_one(uint32_t index, const struct kvr_gpu_info *gpu)
 	       yes(gpu->host_page_tables), gpu->stream_words_64 ? 64 : 32);
 }
 
+static const char *way_name(enum kvr_gpu_way way)
+{
+	switch (way) {
+	case KVR_GPU_WAY_DMABUF:
+		return "dma-buf";
+	case KVR_GPU_WAY_PEERMEM:
+		return "nvidia_peermem";
+	default:
+		return "none";
+	}
+}
+
+static const char *path_flush_name(enum kvr_gpu_flush flush)
+{
+	static const char *const names[] = {
+		[KVR_GPU_FLUSH_AUTO] = "impossible",
+		[KVR_GPU_FLUSH_NONE] = "none",
+		[KVR_GPU_FLUSH_HOST] = "host",
+		[KVR_GPU_FLUSH_READ] = "read",
+	};
+
+	return names[flush];
+}
+
+static void print_path(const char *card, uint32_t index)
+{
+	char reason[REASON_BYTES];
+	struct kvr_gpu_path path;
+
+	kvr_gpu_path_init(&path);
+	if (kvr_gpu_get_path(card, index, &path, reason, sizeof(reason)) !=
+	    KVR_OK) {
+		printf("%34s%s: %s\n", "", card, reason);
+		return;
+	}
+	printf("%34s%s: by %s%s", "", card, way_name(path.way),
+	       path.by_pcie ? " over PCIe" : "");
+	if (path.way != KVR_GPU_WAY_AUTO)
+		printf(", flush %s (%s)", path_flush_name(path.flush),
+		       path.flush_why);
+	printf("%s%s\n", path.why[0] ? "; not " : "", path.why);
+}
+
+static json_t *path_json(const char *card, uint32_t index)
+{
+	char reason[REASON_BYTES];
+	struct kvr_gpu_path path;
+
+	kvr_gpu_path_init(&path);
+	if (kvr_gpu_get_path(card, index, &path, reason, sizeof(reason)) !=
+	    KVR_OK)
+		return json_pack("{s:s, s:s}", "device", card, "error", reason);
+	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s}", "device", card,
+			 "way", way_name(path.way), "by_pcie", path.by_pcie,
+			 "left_out", path.why, "flush",
+			 path_flush_name(path.flush), "flush_why",
+			 path.flush_why);
+}
+
+/* For each RDMA device of the machine. */
+static void each_card(void (*visit)(const char *card, void *arg), void *arg)
+{
+	struct dirent **list;
+	int count = scandir("/sys/class/infiniband", &list, NULL, alphasort);
+
+	for (int i = 0; i < count; i++) {
+		if (list[i]->d_name[0] != '.')
+			visit(list[i]->d_name, arg);
+		free(list[i]);
+	}
+	if (count >= 0)
+		free(list);
+}
+
+static void visit_print(const char *card, void *arg)
+{
+	print_path(card, *(const uint32_t *)arg);
+}
+
+struct paths {
+	uint32_t index;
+	json_t *array;
+};
+
+static void visit_json(const char *card, void *arg)
+{
+	struct paths *paths = arg;
+
+	json_array_append_new(paths->array, path_json(card, paths->index));
+}
+
 void info_gpu_print(void)
 {
 	char reason[REASON_BYTES];
@@ -67,17 +160,21 @@ void info_gpu_print(void)
 			       gpu.runtime_version / 1000,
 			       gpu.runtime_version % 1000 / 10);
 		print_one(i, &gpu);
+		each_card(visit_print, &i);
 	}
 	if (status != KVR_ERR_END)
 		printf("gpu         cuda       not usable %s (%s)\n", reason,
 		       kvr_status_name(status));
 }
 
-static json_t *one_json(const struct kvr_gpu_info *gpu)
+static json_t *one_json(uint32_t index, const struct kvr_gpu_info *gpu)
 {
+	struct paths paths = {index, json_array()};
+
+	each_card(visit_json, &paths);
 	return json_pack(
 		"{s:s, s:s, s:i, s:i, s:I, s:i, s:i, s:b, s:b, s:b, s:s, s:b, "
-		"s:b, s:b, s:b}",
+		"s:b, s:b, s:b, s:o}",
 		"name", gpu->name, "pci_address", gpu->pci_address,
 		"compute_major", gpu->compute_major, "compute_minor",
 		gpu->compute_minor, "memory_bytes",
@@ -88,7 +185,7 @@ static json_t *one_json(const struct kvr_gpu_info *gpu)
 		ordering_name(gpu->ordering), "flush_by_host",
 		gpu->flush_by_host, "flush_by_stream", gpu->flush_by_stream,
 		"host_page_tables", gpu->host_page_tables, "stream_words_64",
-		gpu->stream_words_64);
+		gpu->stream_words_64, "paths", paths.array);
 }
 
 json_t *info_gpu_json(void)
@@ -104,7 +201,7 @@ json_t *info_gpu_json(void)
 		status = kvr_gpu_get_info(i, &gpu, reason, sizeof(reason));
 		if (status != KVR_OK)
 			break;
-		json_array_append_new(devices, one_json(&gpu));
+		json_array_append_new(devices, one_json(i, &gpu));
 	}
 	if (status == KVR_ERR_END)
 		status = KVR_OK;

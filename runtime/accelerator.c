@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 static const char file_name[] = "libkvring_cuda.so";
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+/* Set last by open_once; pairs with the load in kvr_accelerator_present. */
+static atomic_bool is_open;
 static struct {
 	const struct kvr_accelerator_ops *ops;
 	enum kvr_status status;
@@ -129,8 +132,10 @@ static void open_once(void)
 	if (!ops)
 		return;
 	opened.status = ops->probe(opened.reason, sizeof(opened.reason));
-	if (opened.status == KVR_OK)
-		opened.ops = ops;
+	if (opened.status != KVR_OK)
+		return;
+	opened.ops = ops;
+	atomic_store_explicit(&is_open, true, memory_order_release);
 }
 
 enum kvr_status kvr_accelerator_open(const struct kvr_accelerator_ops **out,
@@ -141,6 +146,23 @@ enum kvr_status kvr_accelerator_open(const struct kvr_accelerator_ops **out,
 	if (opened.status == KVR_OK)
 		*out = opened.ops;
 	return opened.status;
+}
+
+const struct kvr_accelerator_ops *kvr_accelerator_present(void)
+{
+	const struct kvr_accelerator_ops *ops = NULL;
+	char reason[sizeof(opened.reason)];
+	void *driver;
+
+	if (atomic_load_explicit(&is_open, memory_order_acquire))
+		return opened.ops;
+	driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+	if (!driver)
+		return NULL;
+	dlclose(driver);
+	return kvr_accelerator_open(&ops, reason, sizeof(reason)) == KVR_OK
+		       ? ops
+		       : NULL;
 }
 
 void kvr_gpu_info_init(struct kvr_gpu_info *info)

@@ -50,7 +50,9 @@ struct kvr_pointer_info {
 	uint64_t identity; /* of the allocation: never given out twice */
 };
 
+struct kvr_accelerator_stream_ops;
 struct kvr_accelerator_attention_ops;
+struct kvr_accelerator_memory_ops; /* accelerator_memory.h */
 
 struct kvr_accelerator_ops {
 	/* First, and for ever there: what is read before all is trusted. */
@@ -80,8 +82,12 @@ struct kvr_accelerator_ops {
 	enum kvr_status (*pointer_query)(const void *address,
 					 struct kvr_pointer_info *out);
 
+	/* Words in the order of streams: runtime/accelerator_stream.h. */
+	const struct kvr_accelerator_stream_ops *stream;
+
 	/* runtime/accelerator_attention.h */
 	const struct kvr_accelerator_attention_ops *attention;
+	const struct kvr_accelerator_memory_ops *memory;
 };
 
 /*
@@ -94,5 +100,12 @@ struct kvr_accelerator_ops {
  */
 enum kvr_status kvr_accelerator_open(const struct kvr_accelerator_ops **out,
 				     char *reason, size_t reason_bytes);
+
+/*
+ * The same where this process may have memory of a GPU: when the plug-in is
+ * open, or a CUDA driver is loaded, whoever did that. Else NULL, and neither
+ * is loaded for the question: that takes long, and host memory needs none.
+ */
+const struct kvr_accelerator_ops *kvr_accelerator_present(void);
 
 #endif

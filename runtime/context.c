@@ -136,8 +136,7 @@ static enum kvr_status open_transport(struct kvr_context *context, size_t index)
 	if (status != KVR_OK)
 		return status;
 	for (struct kvr_memory *m = context->memories; m; m = m->next) {
-		status = ops->memory_register(transport, m->address, m->bytes,
-					      &m->keys[index]);
+		status = kvr_memory_make_key(m, transport, &m->keys[index]);
 		if (status != KVR_OK) {
 			forget_memories(context, index, transport, m);
 			ops->close(transport);

@@ -52,12 +52,21 @@ struct kvr_memory {
 	struct kvr_context *context;
 	void *address;
 	size_t bytes;
+	bool on_gpu; /* known only to transports that take such */
 	void *keys[KVR_TRANSPORTS_MAX];
 	struct kvr_memory *next, **link;
 };
 
 /* Is this process a forked child of the one that opened the context? */
 bool kvr_context_forked(const struct kvr_context *context);
+
+/*
+ * Makes memory known to a transport; *key stays as it is for memory of a GPU
+ * where that takes none. Errors: the back end's.
+ */
+enum kvr_status kvr_memory_make_key(const struct kvr_memory *memory,
+				    struct kvr_transport *transport,
+				    void **key);
 
 void kvr_context_lock(struct kvr_context *context);
 void kvr_context_unlock(struct kvr_context *context);

@@ -153,6 +153,9 @@ enum kvr_status kvr_engine_begin(struct kvr_engine *engine,
 				 const struct kvr_engine_pass *pass,
 				 uint32_t *record);
 
+/* The slot of ours in which the first block of the next pass will land. */
+uint32_t kvr_engine_next_slot(const struct kvr_engine *engine, uint32_t lane);
+
 struct kvr_engine_block {
 	uint32_t step; /* 0: local */
 	uint32_t origin;
@@ -164,7 +167,7 @@ struct kvr_engine_block {
 /*
  * The next block of the open pass. On an accumulating lane steps 0 .. n, the
  * last being our own block come home (n = 1: step 0 only). Errors: AGAIN, END,
- * CANCELLED, STATE (no pass open, or every landing slot held), INVALID (no
+ * CANCELLED, STATE (no pass open, or the slot is still held), INVALID (no
  * such lane), or the failure.
  */
 enum kvr_status kvr_engine_take(struct kvr_engine *engine, uint32_t lane,

@@ -33,7 +33,6 @@ struct engine_lane {
 	struct engine_slot *slot;
 	uint32_t words;	     /* of a bitmap */
 	uint32_t chunks_max; /* of a block */
-	uint32_t held;	     /* slots taken and not released */
 
 	/* Hop counters: never reset. */
 	uint64_t granted;   /* slots free again: the oldest block we have */

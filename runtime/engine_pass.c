@@ -114,7 +114,6 @@ static void open_lane(struct kvr_engine *e, uint32_t lane,
 	r->part[lane].base = l->end;
 	r->part[lane].hops = hops;
 	l->end += hops;
-	l->held = 0;
 }
 
 enum kvr_status kvr_engine_begin(struct kvr_engine *engine,
@@ -147,6 +146,11 @@ enum kvr_status kvr_engine_begin(struct kvr_engine *engine,
 	return KVR_OK;
 }
 
+uint32_t kvr_engine_next_slot(const struct kvr_engine *engine, uint32_t lane)
+{
+	return (uint32_t)(engine->lane[lane].end % engine->config.slots);
+}
+
 /* ------------------------------------------------------- take, release */
 
 static void take_local(struct kvr_engine *e, uint32_t lane,
@@ -161,6 +165,24 @@ static void take_local(struct kvr_engine *e, uint32_t lane,
 	};
 }
 
+/*
+ * Is the credit for this block's slot waiting for a block that the caller
+ * still holds? Credits go out in slot order, so one old block can hold back
+ * the slots of newer ones that were released.
+ */
+static bool held_back(const struct kvr_engine *e, uint32_t lane,
+		      const struct engine_part *part, uint64_t block)
+{
+	uint64_t k = e->lane[lane].granted;
+
+	if (k < part->base)
+		k = part->base;
+	for (; k + e->config.slots <= block; k++)
+		if (!engine_slot_at(e, lane, k)->released)
+			return true;
+	return false;
+}
+
 static enum kvr_status take_received(struct kvr_engine *e, uint32_t lane,
 				     const struct engine_part *part,
 				     struct kvr_engine_block *out)
@@ -170,7 +192,7 @@ static enum kvr_status take_received(struct kvr_engine *e, uint32_t lane,
 	const struct engine_slot *slot = engine_slot_at(e, lane, block);
 
 	/* Waiting would be for ever: prev has nowhere to put it. */
-	if (l->held == e->config.slots)
+	if (held_back(e, lane, part, block))
 		return KVR_ERR_STATE;
 	if (block >= l->granted + e->config.slots || !kvr_engine_complete(slot))
 		return KVR_ERR_AGAIN;
@@ -181,7 +203,6 @@ static enum kvr_status take_received(struct kvr_engine *e, uint32_t lane,
 		.bytes = slot->descriptor.bytes,
 		.metadata_bytes = slot->descriptor.metadata_bytes,
 	};
-	l->held++;
 	return KVR_OK;
 }
 
@@ -242,7 +263,6 @@ enum kvr_status kvr_engine_release(struct kvr_engine *engine, uint32_t lane,
 	if (*released)
 		return KVR_ERR_STATE;
 	*released = true;
-	l->held -= step > 0;
 	return KVR_OK;
 }
 

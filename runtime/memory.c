@@ -13,6 +13,33 @@ static void forget_keys(struct kvr_memory *memory, size_t count)
 	}
 }
 
+enum kvr_status kvr_memory_make_key(const struct kvr_memory *memory,
+				    struct kvr_transport *transport, void **key)
+{
+	if (memory->on_gpu && !transport->ops->takes_gpu)
+		return KVR_OK;
+	return transport->ops->memory_register(transport, memory->address,
+					       memory->bytes, key);
+}
+
+/* What of a GPU: managed memory too, which moves between it and the host. */
+static enum kvr_status look_up(struct kvr_memory *memory)
+{
+	const struct kvr_accelerator_ops *gpu = kvr_accelerator_present();
+	struct kvr_pointer_info info = {.kind = KVR_POINTER_HOST};
+	enum kvr_status status = KVR_OK;
+
+	if (gpu)
+		status = gpu->pointer_query(memory->address, &info);
+	if (status != KVR_OK)
+		kvr_log(&memory->context->log, KVR_LOG_ERROR,
+			"kvr_memory_register: the GPU's driver does not say "
+			"what this memory is");
+	memory->on_gpu = info.kind == KVR_POINTER_DEVICE ||
+			 info.kind == KVR_POINTER_MANAGED;
+	return status;
+}
+
 static enum kvr_status make_keys(struct kvr_memory *memory)
 {
 	for (size_t i = 0; i < KVR_TRANSPORTS_MAX; i++) {
@@ -21,8 +48,7 @@ static enum kvr_status make_keys(struct kvr_memory *memory)
 
 		if (!t)
 			continue;
-		status = t->ops->memory_register(
-			t, memory->address, memory->bytes, &memory->keys[i]);
+		status = kvr_memory_make_key(memory, t, &memory->keys[i]);
 		if (status != KVR_OK) {
 			forget_keys(memory, i);
 			return status;
@@ -54,8 +80,10 @@ enum kvr_status kvr_memory_register(struct kvr_context *context, void *address,
 	memory->address = address;
 	memory->bytes = bytes;
 
+	status = look_up(memory);
 	kvr_context_lock(context);
-	status = make_keys(memory);
+	if (status == KVR_OK)
+		status = make_keys(memory);
 	if (status == KVR_OK) {
 		memory->next = context->memories;
 		memory->link = &context->memories;

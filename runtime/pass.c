@@ -3,6 +3,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/guard.h"
+#include "runtime/pass.h"
 #include "runtime/progress.h"
 
 void kvr_pass_desc_init(struct kvr_pass_desc *desc)
@@ -47,6 +48,11 @@ static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
 			return refuse(ring, KVR_ERR_INVALID,
 				      "a segment is not within memory "
 				      "registered with the ring's context");
+		if (s->memory->on_gpu && !kvr_ring_sends_gpu(ring))
+			return refuse(ring, KVR_ERR_UNSUPPORTED,
+				      "a segment is a GPU's memory, which the "
+				      "edge to next cannot send, or integrity "
+				      "cannot read");
 		ring->pass.pieces[lane][i] = (struct kvr_piece){
 			.address = (char *)s->memory->address + s->offset,
 			.bytes = s->bytes,
@@ -58,6 +64,34 @@ static enum kvr_status take_segments(struct kvr_ring *ring, uint32_t lane,
 	ring->pass.segment_count[lane] = local->segment_count;
 	*bytes = sum;
 	return KVR_OK;
+}
+
+/* What a write cannot carry would be refused for ever. */
+static bool pieces_fit(const struct kvr_ring *ring, uint32_t lane)
+{
+	struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+	uint32_t most = out ? out->ops->pieces_max(out) : 0, count = 0;
+	size_t room = ring->options.chunk_bytes;
+
+	if (ring->pass.piece_count[lane] <= most || most == 0)
+		return true;
+	for (size_t i = 0; i < ring->pass.piece_count[lane]; i++) {
+		size_t left = ring->pass.pieces[lane][i].bytes;
+
+		while (left > 0) {
+			size_t part = left < room ? left : room;
+
+			if (++count > most)
+				return false;
+			left -= part;
+			room -= part;
+			if (room == 0) {
+				room = ring->options.chunk_bytes;
+				count = 0;
+			}
+		}
+	}
+	return true;
 }
 
 static enum kvr_status check_desc(const struct kvr_ring *ring,
@@ -108,35 +142,92 @@ static void reset(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
 	}
 }
 
-/* ring->lock held. */
-static enum kvr_status begin(struct kvr_ring *ring,
-			     const struct kvr_pass_desc *desc, uint64_t *now_ns)
+/* ring->lock held. What the engine needs to know; the pieces of all lanes. */
+static enum kvr_status prepare(struct kvr_ring *ring,
+			       const struct kvr_pass_desc *desc,
+			       struct kvr_engine_pass *pass)
 {
-	struct kvr_engine_pass pass = {
-		.tag = desc->tag,
-		.hops = desc->hops == KVR_HOPS_ALL ? ring->n - 1 : desc->hops,
-	};
-	uint64_t deadline_ns =
-		*now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
 	enum kvr_status status;
-	uint32_t record;
 
 	/* The pieces are those of the open pass: look before writing them. */
 	if (ring->pass.open)
 		return KVR_ERR_STATE;
+	*pass = (struct kvr_engine_pass){
+		.tag = desc->tag,
+		.hops = desc->hops == KVR_HOPS_ALL ? ring->n - 1 : desc->hops,
+	};
 	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
 		status = take_segments(ring, lane, &desc->lane[lane],
-				       &pass.bytes[lane]);
+				       &pass->bytes[lane]);
 		if (status != KVR_OK)
 			return status;
 		if (ring->integrity)
-			kvr_guard_begin(ring, desc, lane, &pass.bytes[lane]);
-		pass.metadata_bytes[lane] =
+			kvr_guard_begin(ring, desc, lane, &pass->bytes[lane]);
+		if (!pieces_fit(ring, lane))
+			return refuse(ring, KVR_ERR_LIMIT,
+				      "more segments in one chunk than the "
+				      "transport carries; use smaller chunks");
+		pass->metadata_bytes[lane] =
 			(uint32_t)desc->lane[lane].metadata_bytes;
 	}
-	/* AGAIN: this rank is several passes ahead of its neighbours. */
-	while ((status = kvr_engine_begin(ring->engine, &pass, &record)) ==
-	       KVR_ERR_AGAIN) {
+	return KVR_OK;
+}
+
+/* ring->lock held. AGAIN: several passes ahead of the neighbours. */
+static enum kvr_status enter(struct kvr_ring *ring,
+			     const struct kvr_pass_desc *desc,
+			     const struct kvr_engine_pass *pass,
+			     uint64_t now_ns)
+{
+	enum kvr_status status;
+	uint32_t record;
+
+	status = kvr_engine_begin(ring->engine, pass, &record);
+	if (status == KVR_OK)
+		reset(ring, desc, pass->hops, record, now_ns);
+	else if (status == KVR_ERR_LIMIT)
+		return refuse(ring, status,
+			      "a block is larger than its lane's slot_bytes");
+	return status;
+}
+
+enum kvr_status kvr_pass_open(struct kvr_ring *ring,
+			      const struct kvr_pass_desc *desc, uint64_t now_ns)
+{
+	struct kvr_engine_pass pass;
+	enum kvr_status status = prepare(ring, desc, &pass);
+
+	return status == KVR_OK ? enter(ring, desc, &pass, now_ns) : status;
+}
+
+enum kvr_status kvr_pass_check(struct kvr_ring *ring,
+			       const struct kvr_pass_desc *desc)
+{
+	struct kvr_engine_pass pass;
+	enum kvr_status status = check_desc(ring, desc);
+
+	if (status == KVR_OK)
+		status = prepare(ring, desc, &pass);
+	for (uint32_t i = 0; status == KVR_OK && i < ring->options.lanes; i++)
+		if (pass.bytes[i] > ring->options.lane[i].slot_bytes)
+			return refuse(ring, KVR_ERR_LIMIT,
+				      "a block is larger than its lane's "
+				      "slot_bytes");
+	return status;
+}
+
+/* ring->lock held. */
+static enum kvr_status begin(struct kvr_ring *ring,
+			     const struct kvr_pass_desc *desc, uint64_t *now_ns)
+{
+	uint64_t deadline_ns =
+		*now_ns + ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	struct kvr_engine_pass pass;
+	enum kvr_status status = prepare(ring, desc, &pass);
+
+	if (status != KVR_OK)
+		return status;
+	while ((status = enter(ring, desc, &pass, *now_ns)) == KVR_ERR_AGAIN) {
 		if (*now_ns >= deadline_ns)
 			kvr_engine_abort(ring->engine, KVR_RANK_NONE,
 					 KVR_CAUSE_STALLED);
@@ -144,11 +235,6 @@ static enum kvr_status begin(struct kvr_ring *ring,
 		kvr_progress_wait(ring, deadline_ns);
 		*now_ns = kvr_clock_ns();
 	}
-	if (status == KVR_OK)
-		reset(ring, desc, pass.hops, record, *now_ns);
-	else if (status == KVR_ERR_LIMIT)
-		return refuse(ring, status,
-			      "a block is larger than its lane's slot_bytes");
 	return status;
 }
 
@@ -168,7 +254,7 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 		return status;
 	pthread_mutex_lock(&ring->lock);
 	now_ns = kvr_clock_ns();
-	status = begin(ring, desc, &now_ns);
+	status = ring->words ? KVR_ERR_STATE : begin(ring, desc, &now_ns);
 	pthread_mutex_unlock(&ring->lock);
 	if (status != KVR_OK)
 		return status;
@@ -178,6 +264,12 @@ enum kvr_status kvr_pass_begin(struct kvr_ring *ring,
 }
 
 /* --------------------------------------------------------------- next */
+
+/* ring->lock held. Open, and not the pass of a stream? */
+static bool callers(const struct kvr_pass *pass)
+{
+	return pass->open && !pass->ring->words;
+}
 
 static void fill_block(struct kvr_pass *pass, uint32_t lane,
 		       const struct kvr_engine_block *taken,
@@ -205,8 +297,8 @@ static void fill_block(struct kvr_pass *pass, uint32_t lane,
 	out->metadata = ring->slot_metadata[index];
 }
 
-static void note_times(struct kvr_pass *pass, uint32_t lane, uint32_t step,
-		       uint64_t asked_ns, uint64_t ready_ns)
+void kvr_pass_note_taken(struct kvr_pass *pass, uint32_t lane, uint32_t step,
+			 uint64_t asked_ns, uint64_t ready_ns)
 {
 	struct kvr_step_times *times = &pass->times[lane][step];
 
@@ -288,7 +380,7 @@ static enum kvr_status take(struct kvr_pass *pass, uint32_t lane,
 		status = kvr_guard_take(pass, lane, out);
 		ready_ns = kvr_clock_ns();
 	}
-	note_times(pass, lane, taken.step, asked_ns, ready_ns);
+	kvr_pass_note_taken(pass, lane, taken.step, asked_ns, ready_ns);
 	return status;
 }
 
@@ -312,8 +404,8 @@ static enum kvr_status next(struct kvr_pass *pass, uint32_t lane, bool may_wait,
 		asked_ns = kvr_clock_ns();
 		pthread_mutex_lock(&ring->lock);
 	}
-	status = pass->open ? take(pass, lane, asked_ns, may_wait, out)
-			    : KVR_ERR_STATE;
+	status = callers(pass) ? take(pass, lane, asked_ns, may_wait, out)
+			       : KVR_ERR_STATE;
 	pthread_mutex_unlock(&ring->lock);
 	return status;
 }
@@ -330,6 +422,18 @@ enum kvr_status kvr_pass_try_next(struct kvr_pass *pass, uint32_t lane,
 	return next(pass, lane, false, out);
 }
 
+void kvr_pass_note_released(struct kvr_pass *pass, uint32_t lane, uint32_t step,
+			    uint64_t now_ns)
+{
+	struct kvr_step_times *times = &pass->times[lane][step];
+
+	kvr_ring_left(pass->ring, now_ns);
+	kvr_recorder_note(pass->ring->recorder, now_ns, KVR_NOTE_RELEASED, lane,
+			  pass->tag, step);
+	times->released_ns = now_ns - pass->begin_ns;
+	pass->held_ns += times->released_ns - times->ready_ns;
+}
+
 enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 				 uint32_t step)
 {
@@ -343,21 +447,14 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	pthread_mutex_lock(&ring->lock);
-	status = pass->open ? KVR_OK : KVR_ERR_STATE;
+	status = callers(pass) ? KVR_OK : KVR_ERR_STATE;
 	if (status == KVR_OK && ring->integrity)
 		status = kvr_guard_release(pass, lane, step);
 	now_ns = kvr_clock_ns();
 	if (status == KVR_OK)
 		status = kvr_engine_release(ring->engine, lane, step);
-	if (status == KVR_OK) {
-		struct kvr_step_times *times = &pass->times[lane][step];
-
-		kvr_ring_left(ring, now_ns);
-		kvr_recorder_note(ring->recorder, now_ns, KVR_NOTE_RELEASED,
-				  lane, pass->tag, step);
-		times->released_ns = now_ns - pass->begin_ns;
-		pass->held_ns += times->released_ns - times->ready_ns;
-	}
+	if (status == KVR_OK)
+		kvr_pass_note_released(pass, lane, step, now_ns);
 	pthread_mutex_unlock(&ring->lock);
 	if (status == KVR_OK)
 		kvr_progress_nudge(ring, now_ns);
@@ -365,6 +462,16 @@ enum kvr_status kvr_pass_release(struct kvr_pass *pass, uint32_t lane,
 }
 
 /* ---------------------------------------------------------------- end */
+
+void kvr_pass_note_end(struct kvr_pass *pass, enum kvr_status status,
+		       uint64_t now_ns)
+{
+	pass->open = false;
+	pass->end_ns = now_ns;
+	kvr_ring_left(pass->ring, now_ns);
+	kvr_recorder_note(pass->ring->recorder, now_ns, KVR_NOTE_END, 0,
+			  pass->tag, (uint32_t)-status);
+}
 
 /* ring->lock held. Until the local memory is no longer read. */
 static enum kvr_status finish(struct kvr_pass *pass)
@@ -390,11 +497,7 @@ static enum kvr_status finish(struct kvr_pass *pass)
 		now_ns = kvr_clock_ns();
 		status = kvr_engine_end(ring->engine);
 	}
-	pass->open = false;
-	pass->end_ns = now_ns;
-	kvr_ring_left(ring, now_ns);
-	kvr_recorder_note(ring->recorder, now_ns, KVR_NOTE_END, 0, pass->tag,
-			  (uint32_t)-status);
+	kvr_pass_note_end(pass, status, now_ns);
 	return status;
 }
 
@@ -409,7 +512,7 @@ enum kvr_status kvr_pass_end(struct kvr_pass *pass)
 	if (kvr_context_forked(ring->context))
 		return KVR_ERR_FORKED;
 	pthread_mutex_lock(&ring->lock);
-	status = pass->open ? finish(pass) : KVR_ERR_STATE;
+	status = callers(pass) ? finish(pass) : KVR_ERR_STATE;
 	pthread_mutex_unlock(&ring->lock);
 	if (status <= KVR_ERR_PEER_LOST)
 		kvr_ring_shut_down(ring);

@@ -185,6 +185,13 @@ enum kvr_status kvr_plan_create(struct kvr_ring *ring,
 	plan = calloc(1, sizeof(*plan));
 	if (!plan)
 		return KVR_ERR_NO_MEMORY;
+	if (ring->options.gpu >= 0) {
+		kvr_log(&ring->context->log, KVR_LOG_ERROR,
+			"kvr_plan_create: plans compute on the processor, and "
+			"the ring's slots are on a GPU");
+		free(plan);
+		return KVR_ERR_UNSUPPORTED;
+	}
 	plan->ring = ring;
 	plan->context = ring->context;
 	plan->n = ring->n;

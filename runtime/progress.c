@@ -2,6 +2,7 @@
 #include "runtime/progress.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -10,9 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/clock.h"
-
-/* Events taken from an endpoint at once. */
-#define EVENTS 32
+#include "runtime/words.h"
 
 /*
  * How long to look before sleeping: longer than a small block's way round
@@ -27,15 +26,9 @@
 /* A post refused by a full queue is repeated at least so often. */
 #define BLOCKED_NS KVR_NS_PER_MS
 
-struct harvest {
-	struct kvr_event events[EVENTS];
-	size_t count;
-	enum kvr_status status;
-};
-
 /* --------------------------------------------------------------- step */
 
-static void poll_edge(struct kvr_edge *edge, struct harvest *harvest)
+static void poll_edge(struct kvr_edge *edge, struct kvr_harvest *harvest)
 {
 	struct kvr_endpoint *endpoint = edge->endpoint;
 
@@ -43,8 +36,8 @@ static void poll_edge(struct kvr_edge *edge, struct harvest *harvest)
 	harvest->status = KVR_OK;
 	if (!endpoint || edge->lost)
 		return;
-	harvest->status = endpoint->ops->poll(endpoint, harvest->events, EVENTS,
-					      &harvest->count);
+	harvest->status = endpoint->ops->poll(endpoint, harvest->events,
+					      KVR_HARVEST, &harvest->count);
 }
 
 /* A descriptor lies in memory that prev writes: copied, then validated. */
@@ -85,7 +78,7 @@ static void feed_event(struct kvr_ring *ring, enum kvr_side side,
 }
 
 static void feed_edge(struct kvr_ring *ring, enum kvr_side side,
-		      const struct harvest *harvest, uint64_t now_ns)
+		      const struct kvr_harvest *harvest, uint64_t now_ns)
 {
 	for (size_t i = 0; i < harvest->count; i++)
 		feed_event(ring, side, &harvest->events[i], now_ns);
@@ -142,18 +135,48 @@ static void disarm(struct kvr_ring *ring)
 	ring->armed = false;
 }
 
-/* Not before the received bytes are visible may the engine see them. */
-static void flush(struct kvr_ring *ring, const struct harvest *harvest)
+static bool has_bytes(const struct kvr_harvest *harvest)
+{
+	for (size_t i = 0; i < harvest->count; i++)
+		if (harvest->events[i].kind == KVR_EVENT_ARRIVED &&
+		    kvr_imm_decode(harvest->events[i].imm).type ==
+			    KVR_IMM_CHUNK)
+			return true;
+	return false;
+}
+
+/*
+ * Not before the received bytes are visible may the engine see them, nor what
+ * came after them. False: the flush is under way.
+ */
+static bool flush(struct kvr_ring *ring)
 {
 	struct kvr_endpoint *in = ring->edge[KVR_PREV].endpoint;
+	enum kvr_status status;
 
-	if (harvest->count && in->ops->flush(in) != KVR_OK)
+	if (!has_bytes(&ring->arrived))
+		return true;
+	status = in->ops->flush(in);
+	if (status != KVR_OK && status != KVR_ERR_AGAIN)
 		kvr_engine_abort(ring->engine, ring->rank, KVR_CAUSE_PROTOCOL);
+	return status != KVR_ERR_AGAIN;
+}
+
+static bool feed_prev(struct kvr_ring *ring, uint64_t now_ns)
+{
+	bool busy = ring->arrived.count > 0;
+
+	if (!flush(ring))
+		return true;
+	feed_edge(ring, KVR_PREV, &ring->arrived, now_ns);
+	ring->arrived.count = 0;
+	ring->arrived.status = KVR_OK;
+	return busy;
 }
 
 bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 {
-	struct harvest harvest[2];
+	struct kvr_harvest next;
 	bool busy, failed;
 
 	if (ring->shut)
@@ -161,14 +184,18 @@ bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 	disarm(ring);
 	/* Pairs with kvr_progress_kick: what it announces is seen below. */
 	busy = atomic_exchange(&ring->dirty, false);
-	poll_edge(&ring->edge[KVR_PREV], &harvest[KVR_PREV]);
-	poll_edge(&ring->edge[KVR_NEXT], &harvest[KVR_NEXT]);
+	/* What still waits for a flush comes first. */
+	if (ring->arrived.count == 0)
+		poll_edge(&ring->edge[KVR_PREV], &ring->arrived);
+	poll_edge(&ring->edge[KVR_NEXT], &next);
 
 	pthread_mutex_lock(&ring->lock);
-	flush(ring, &harvest[KVR_PREV]);
-	feed_edge(ring, KVR_PREV, &harvest[KVR_PREV], now_ns);
-	feed_edge(ring, KVR_NEXT, &harvest[KVR_NEXT], now_ns);
-	busy |= harvest[KVR_PREV].count || harvest[KVR_NEXT].count;
+	busy |= feed_prev(ring, now_ns);
+	feed_edge(ring, KVR_NEXT, &next, now_ns);
+	busy |= next.count > 0;
+	/* After the flush, so that a stream reads what it is told is there. */
+	if (ring->words)
+		busy |= kvr_words_run(ring->words, now_ns);
 	busy |= kvr_engine_run(ring->engine, now_ns);
 	failed = log_failure_once(ring);
 	pthread_mutex_unlock(&ring->lock);
@@ -201,32 +228,49 @@ static enum kvr_status arm(struct kvr_ring *ring)
 	return KVR_OK;
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static uint64_t next_deadline(struct kvr_ring *ring)
 {
-	uint64_t deadline;
+	uint64_t deadline, now_ns;
 
 	pthread_mutex_lock(&ring->lock);
 	deadline = kvr_engine_next_deadline(ring->engine);
-	if (kvr_engine_blocked(ring->engine)) {
-		uint64_t retry = kvr_clock_ns() + BLOCKED_NS;
-
-		deadline = retry < deadline ? retry : deadline;
+	if (kvr_engine_blocked(ring->engine) || ring->words) {
+		now_ns = kvr_clock_ns();
+		if (kvr_engine_blocked(ring->engine))
+			deadline = sooner(deadline, now_ns + BLOCKED_NS);
+		if (ring->words)
+			deadline =
+				sooner(deadline,
+				       kvr_words_look_ns(ring->words, now_ns));
 	}
 	ring->sleeps++;
 	pthread_mutex_unlock(&ring->lock);
 	return deadline;
 }
 
-/* Until an event or the deadline; whole milliseconds, rounded up. */
-static void sleep_on(int epoll_fd, uint64_t deadline_ns)
+/*
+ * Until an event or the deadline: whole milliseconds, rounded up, but for
+ * deadlines nearer than one. False: nothing happened.
+ */
+static bool sleep_on(int epoll_fd, uint64_t deadline_ns)
 {
+	struct pollfd watched = {.fd = epoll_fd, .events = POLLIN};
+	struct timespec brief = {.tv_sec = 0};
 	struct epoll_event event;
 	uint64_t now_ns = kvr_clock_ns();
-	uint64_t ms = 0;
+	uint64_t ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+	uint64_t ms = (ns + KVR_NS_PER_MS - 1) / KVR_NS_PER_MS;
 
-	if (deadline_ns > now_ns)
-		ms = (deadline_ns - now_ns + KVR_NS_PER_MS - 1) / KVR_NS_PER_MS;
-	(void)epoll_wait(epoll_fd, &event, 1, ms > 1000 ? 1000 : (int)ms);
+	if (ns > 0 && ns < KVR_NS_PER_MS) {
+		brief.tv_nsec = (long)ns;
+		return ppoll(&watched, 1, &brief, NULL) > 0;
+	}
+	return epoll_wait(epoll_fd, &event, 1, ms > 1000 ? 1000 : (int)ms) > 0;
 }
 
 /* ------------------------------------------------------------- thread */
@@ -281,8 +325,9 @@ static void *progress_main(void *arg)
 			sleeping = arm_all(context, &deadline_ns);
 		pthread_mutex_unlock(&context->lock);
 		if (sleeping) {
-			sleep_on(thread->epoll_fd, deadline_ns);
-			busy_ns = kvr_clock_ns();
+			/* A look at words in vain is no reason to spin. */
+			if (sleep_on(thread->epoll_fd, deadline_ns))
+				busy_ns = kvr_clock_ns();
 			drain(thread->kick_fd);
 		}
 		atomic_store(&thread->asleep, false);
@@ -455,8 +500,8 @@ static void drive(struct kvr_ring *ring, uint64_t deadline_ns)
 		if (now_ns - begin_ns < SPIN_NS || arm(ring) != KVR_OK)
 			continue;
 		wake_ns = next_deadline(ring);
-		sleep_on(ring->epoll_fd,
-			 wake_ns < deadline_ns ? wake_ns : deadline_ns);
+		(void)sleep_on(ring->epoll_fd,
+			       wake_ns < deadline_ns ? wake_ns : deadline_ns);
 		now_ns = kvr_clock_ns();
 	}
 }

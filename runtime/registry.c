@@ -15,6 +15,7 @@
 #endif
 #include "runtime/accelerator_compute.h"
 #include "runtime/bootstrap_open.h"
+#include "runtime/settings.h"
 
 static const struct kvr_transport_ops *const transports[] = {
 	&kvr_shm_transport,
@@ -142,6 +143,41 @@ enum kvr_status kvr_device_get_info(const char *name,
 	reason[0] = '\0';
 #ifdef KVR_HAVE_VERBS
 	return kvr_verbs_probe(name, out, reason, reason_bytes);
+#else
+	snprintf(reason, reason_bytes, "built without libibverbs");
+	return KVR_ERR_UNSUPPORTED;
+#endif
+}
+
+void kvr_gpu_path_init(struct kvr_gpu_path *path)
+{
+	*path = (struct kvr_gpu_path){.size = sizeof(*path)};
+}
+
+enum kvr_status kvr_gpu_get_path(const char *rdma_device, uint32_t index,
+				 struct kvr_gpu_path *out, char *reason,
+				 size_t reason_bytes)
+{
+	struct kvr_gpu_settings settings;
+	struct kvr_gpu_info gpu;
+	enum kvr_status status;
+
+	if (!rdma_device || !out || out->size != sizeof(*out))
+		return KVR_ERR_INVALID;
+	kvr_gpu_info_init(&gpu);
+	status = kvr_gpu_get_info(index, &gpu, reason, reason_bytes);
+	if (status != KVR_OK)
+		return status;
+	status = kvr_settings_gpu(NULL, NULL, &settings);
+	if (status != KVR_OK) {
+		snprintf(reason, reason_bytes,
+			 "KVRING_GPU_WAY, KVRING_GPU_FLUSH or KVRING_GPU_PCIE "
+			 "is wrong");
+		return status;
+	}
+#ifdef KVR_HAVE_VERBS
+	return kvr_verbs_gpu_path(rdma_device, &settings, &gpu, out, reason,
+				  reason_bytes);
 #else
 	snprintf(reason, reason_bytes, "built without libibverbs");
 	return KVR_ERR_UNSUPPORTED;

@@ -9,6 +9,7 @@
 #include "runtime/guard.h"
 #include "runtime/progress.h"
 #include "runtime/seal.h"
+#include "runtime/words.h"
 
 /* How long an abort may take to reach the neighbours (DESIGN section 4). */
 #define ABORT_NS (500 * KVR_NS_PER_MS)
@@ -119,6 +120,7 @@ void kvr_ring_options_init(struct kvr_ring_options *options)
 		.peer_timeout_ms = 10000,
 		.wait_timeout_ms = 600000,
 		.integrity = -1,
+		.gpu = -1,
 	};
 }
 
@@ -441,10 +443,25 @@ static void warn_of_unready(const struct kvr_ring *ring)
 			ring->rank, (unsigned long long)count);
 }
 
+/* The caller's mistake; but no stream shall wait for a ring that is gone. */
+static void part_from_streams(struct kvr_ring *ring)
+{
+	pthread_mutex_lock(&ring->lock);
+	if (ring->words) {
+		kvr_log(&ring->context->log, KVR_LOG_ERROR,
+			"rank %u: kvr_ring_close before "
+			"kvr_stream_plan_destroy",
+			ring->rank);
+		kvr_words_detach(ring->words);
+	}
+	pthread_mutex_unlock(&ring->lock);
+}
+
 void kvr_ring_close(struct kvr_ring *ring)
 {
 	if (!ring || kvr_context_forked(ring->context))
 		return;
+	part_from_streams(ring);
 	if (ring->pass.open)
 		(void)!kvr_pass_end(&ring->pass);
 	pthread_mutex_lock(&ring->lock);
@@ -513,6 +530,8 @@ enum kvr_status kvr_ring_get_stats(struct kvr_ring *ring,
 	out->sleeps = ring->sleeps;
 	out->transport_in = ring->edge[KVR_PREV].transport;
 	out->transport_out = ring->edge[KVR_NEXT].transport;
+	out->slots_by = ring->slots_info.by;
+	out->slots_flush = ring->slots_info.flush;
 	pthread_mutex_unlock(&ring->lock);
 	return KVR_OK;
 }

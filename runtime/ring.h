@@ -17,12 +17,23 @@
 #include "runtime/engine.h"
 #include "runtime/settings.h"
 
+struct kvr_words;
+
 struct kvr_edge {
 	struct kvr_endpoint *endpoint; /* NULL: n = 1, or shut down */
 	const char *transport;	       /* name; "none" for n = 1 */
 	size_t transport_index;
 	uint64_t unready; /* what the transport counted when it was chosen */
 	bool lost;	  /* poll reported the end; by the progressing thread */
+};
+
+/* What poll gave. */
+#define KVR_HARVEST 32
+
+struct kvr_harvest {
+	struct kvr_event events[KVR_HARVEST];
+	size_t count;
+	enum kvr_status status;
 };
 
 struct kvr_step_times {
@@ -83,7 +94,9 @@ struct kvr_ring {
 	struct kvr_secret secret; /* until the ring is open */
 	struct kvr_edge edge[2];  /* by kvr_side: PREV is IN, NEXT is OUT */
 	struct kvr_piece *slots;  /* [lane * slots + slot], ours */
-	int epoll_fd;		  /* both event descriptors, and kick_fd */
+	struct kvr_slots_info slots_info;
+	struct kvr_harvest arrived; /* from prev; the progressing thread's */
+	int epoll_fd;		    /* both event descriptors, and kick_fd */
 	int kick_fd;	      /* wakes a caller who is the progress; or -1 */
 	bool armed;	      /* by the progressing thread */
 	bool shut;	      /* the endpoints are closed for ever */
@@ -102,6 +115,7 @@ struct kvr_ring {
 	struct kvr_caller caller, caller_failed; /* now; at failed_ns */
 	uint64_t failed_ns;			 /* 0: it has not */
 	struct kvr_pass pass;
+	struct kvr_words *words; /* whose passes they are; NULL: the caller's */
 	bool integrity;
 	struct kvr_held *held; /* [lane * (slots + 1) + slot, or local] */
 	struct kvr_piece local_seal[KVR_LANES_MAX]; /* bytes: if registered */
@@ -137,6 +151,14 @@ static inline uint8_t *kvr_ring_local_metadata(const struct kvr_ring *ring,
 static inline void *kvr_ring_writable(const struct kvr_piece *piece)
 {
 	return (void *)(uintptr_t)piece->address;
+}
+
+/* May its local blocks be memory of a GPU? Alone, n = 1, nothing is sent. */
+static inline bool kvr_ring_sends_gpu(const struct kvr_ring *ring)
+{
+	const struct kvr_endpoint *out = ring->edge[KVR_NEXT].endpoint;
+
+	return !ring->integrity && (!out || out->ops->takes_gpu);
 }
 
 /* The caller leaves a call, or (kvr_ring_waits) begins to wait in one. */

@@ -5,6 +5,7 @@
  * that gave up.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -90,7 +91,34 @@ static enum kvr_status check_options(const struct kvr_log *log,
 	if (options->heartbeat_ms >= options->peer_timeout_ms)
 		return refuse(log, "heartbeat_ms must be below "
 				   "peer_timeout_ms");
+	if (options->gpu < -1)
+		return refuse(log, "gpu must be -1 or more");
 	return KVR_OK;
+}
+
+/* Slots on a GPU: is there one, and can this ring be so? */
+static enum kvr_status check_gpu(const struct kvr_log *log,
+				 const struct kvr_ring_options *options)
+{
+	const struct kvr_accelerator_ops *gpu;
+	char reason[256];
+	enum kvr_status status;
+
+	if (options->gpu < 0)
+		return KVR_OK;
+	if (options->integrity > 0) {
+		kvr_log(log, KVR_LOG_ERROR,
+			"kvr_ring_open: checksums are made by the processor, "
+			"which cannot read slots on a GPU; do without "
+			"integrity (KVRING_INTEGRITY) or without gpu");
+		return KVR_ERR_UNSUPPORTED;
+	}
+	status = kvr_accelerator_open(&gpu, reason, sizeof(reason));
+	if (status != KVR_OK)
+		kvr_log(log, KVR_LOG_ERROR,
+			"kvr_ring_open: slots on GPU %d: %s", options->gpu,
+			reason);
+	return status;
 }
 
 /* ---------------------------------------------------------- allocation */
@@ -206,6 +234,7 @@ static struct kvr_ring *create(struct kvr_context *context,
 	ring->epoll_fd = -1;
 	ring->kick_fd = -1;
 	ring->pass.ring = ring;
+	ring->slots_info = (struct kvr_slots_info){"none", "none"};
 	ring->edge[KVR_PREV].transport = "none";
 	ring->edge[KVR_NEXT].transport = "none";
 	init_locks(ring);
@@ -231,6 +260,8 @@ static void endpoint_config(const struct opening *opening, enum kvr_role role,
 		.lanes = ring->options.lanes,
 		.slots = ring->options.slots,
 		.chunk_bytes = ring->options.chunk_bytes,
+		.on_gpu = role == KVR_ROLE_IN && ring->options.gpu >= 0,
+		.gpu = ring->options.gpu < 0 ? 0 : (uint32_t)ring->options.gpu,
 		.secret = ring->secret.data,
 		.secret_bytes = ring->secret.bytes,
 		.log = &ring->context->log,
@@ -244,6 +275,8 @@ static void endpoint_config(const struct opening *opening, enum kvr_role role,
 static bool wanted(const struct kvr_ring *ring,
 		   const struct kvr_transport_ops *ops)
 {
+	if (ring->options.gpu >= 0 && !ops->takes_gpu)
+		return false;
 	if (ring->options.transport)
 		return strcmp(ring->options.transport, ops->name) == 0;
 	return ops->between_processes;
@@ -291,6 +324,7 @@ static enum kvr_status listen_all(struct opening *opening,
 	enum kvr_status first = KVR_ERR_UNSUPPORTED;
 	const struct kvr_transport_ops *ops;
 	char reason[160] = "no such transport in this build";
+	const bool on_gpu = opening->ring->options.gpu >= 0;
 	bool explained = false;
 
 	for (size_t i = 0; (ops = kvr_registry_transport(i)); i++) {
@@ -309,6 +343,9 @@ static enum kvr_status listen_all(struct opening *opening,
 	}
 	if (listing->usable)
 		return KVR_OK;
+	if (!explained && on_gpu)
+		snprintf(reason, sizeof(reason),
+			 "slots on a GPU take RDMA, verbs or verbs-exchange");
 	if (!explained)
 		kvr_log(opening->log, KVR_LOG_ERROR,
 			"transport %s: %s; `kvring info` lists what there is",
@@ -422,6 +459,7 @@ static enum kvr_status map_slots(struct kvr_ring *ring)
 		ring->context->transports[ring->edge[KVR_NEXT].transport_index];
 	enum kvr_status status = KVR_OK;
 
+	in->ops->slots_info(in, &ring->slots_info);
 	for (uint32_t lane = 0; lane < ring->options.lanes; lane++) {
 		size_t bytes = kvr_guard_slot_bytes(ring, lane);
 
@@ -548,6 +586,8 @@ enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 	if (status == KVR_OK)
 		status = kvr_settings_integrity(options->integrity, opening.log,
 						&options->integrity);
+	if (status == KVR_OK)
+		status = check_gpu(opening.log, options);
 	if (status == KVR_OK) {
 		ring = create(context, bootstrap, options);
 		status = ring ? kvr_settings_secret(options->secret,

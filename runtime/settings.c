@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,6 +61,82 @@ enum kvr_status kvr_settings_integrity(int32_t option,
 	return status;
 }
 
+/* ----------------------------------------------------------------- GPU */
+
+void kvr_gpu_options_init(struct kvr_gpu_options *options)
+{
+	*options = (struct kvr_gpu_options){
+		.size = sizeof(*options),
+		.pcie = -1,
+	};
+}
+
+/* The place of a variable's word among those; 0, the first, if not set. */
+static enum kvr_status settle_word(const struct kvr_log *log, const char *name,
+				   const char *const words[], uint32_t count,
+				   uint32_t *out)
+{
+	const char *text = getenv(name);
+	char known[96] = "";
+	size_t used = 0;
+
+	if (!text || !*text)
+		return KVR_OK;
+	for (uint32_t i = 0; i < count; i++) {
+		if (strcmp(text, words[i]) == 0) {
+			*out = i;
+			return KVR_OK;
+		}
+		used += (size_t)snprintf(known + used, sizeof(known) - used,
+					 "%s%s", i ? ", " : "", words[i]);
+	}
+	kvr_log(log, KVR_LOG_ERROR, "%s: '%s' is none of %s", name, text,
+		known);
+	return KVR_ERR_INVALID;
+}
+
+enum kvr_status kvr_settings_gpu(const struct kvr_gpu_options *options,
+				 const struct kvr_log *log,
+				 struct kvr_gpu_settings *out)
+{
+	/* In the order of enum kvr_gpu_way and enum kvr_gpu_flush. */
+	static const char *const ways[] = {"auto", "dmabuf", "peermem"};
+	static const char *const flushes[] = {"auto", "none", "host", "read"};
+	struct kvr_gpu_options defaults;
+	enum kvr_status status = KVR_OK;
+	uint32_t way, flush, pcie;
+
+	kvr_gpu_options_init(&defaults);
+	if (!options)
+		options = &defaults;
+	way = options->way;
+	flush = options->flush;
+	if (options->size != sizeof(*options) || way > KVR_GPU_WAY_PEERMEM ||
+	    flush > KVR_GPU_FLUSH_READ) {
+		kvr_log(log, KVR_LOG_ERROR,
+			"the options for GPUs were not made by their init");
+		return KVR_ERR_INVALID;
+	}
+	if (!way)
+		status = settle_word(log, "KVRING_GPU_WAY", ways, 3, &way);
+	if (!flush && status == KVR_OK)
+		status = settle_word(log, "KVRING_GPU_FLUSH", flushes, 4,
+				     &flush);
+	*out = (struct kvr_gpu_settings){
+		.present = kvr_accelerator_present,
+		.way = (enum kvr_gpu_way)way,
+		.flush = (enum kvr_gpu_flush)flush,
+	};
+	if (options->pcie < 0 && !kvr_environment_has("KVRING_GPU_PCIE"))
+		return status;
+	if (status == KVR_OK)
+		status = settle_switch(options->pcie, "KVRING_GPU_PCIE", log,
+				       &pcie);
+	if (status == KVR_OK)
+		out->pcie = pcie ? 1 : -1;
+	return status;
+}
+
 enum kvr_status
 kvr_settings_transport(const struct kvr_context_options *options,
 		       const struct kvr_log *log,
@@ -68,6 +145,7 @@ kvr_settings_transport(const struct kvr_context_options *options,
 	const char *devices = options->devices;
 	uint32_t queue_pairs = options->queue_pairs;
 	uint32_t gid_index = 0, adaptive = 0;
+	struct kvr_gpu_settings gpu;
 	enum kvr_status status = KVR_OK;
 	char *copy = NULL;
 
@@ -88,6 +166,8 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		status = settle_switch(options->adaptive_routing,
 				       "KVRING_ADAPTIVE_ROUTING", log,
 				       &adaptive);
+	if (status == KVR_OK)
+		status = kvr_settings_gpu(options->gpu, log, &gpu);
 	if (status != KVR_OK)
 		return status;
 	if (queue_pairs > KVR_QUEUE_PAIRS_MAX) {
@@ -106,6 +186,7 @@ kvr_settings_transport(const struct kvr_context_options *options,
 		.queue_pairs = queue_pairs,
 		.gid_index = gid_index,
 		.adaptive_routing = adaptive,
+		.gpu = gpu,
 	};
 	return KVR_OK;
 }

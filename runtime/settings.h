@@ -10,7 +10,8 @@
 
 /*
  * devices, queue_pairs, gid_index, adaptive_routing: options first, then
- * KVRING_DEVICE, KVRING_QPS, KVRING_GID_INDEX, KVRING_ADAPTIVE_ROUTING.
+ * KVRING_DEVICE, KVRING_QPS, KVRING_GID_INDEX, KVRING_ADAPTIVE_ROUTING;
+ * gpu as in kvr_settings_gpu.
  * out->devices is the caller's to free; log is borrowed. Errors: INVALID
  * after one log line, NO_MEMORY.
  */
@@ -18,6 +19,11 @@ enum kvr_status
 kvr_settings_transport(const struct kvr_context_options *options,
 		       const struct kvr_log *log,
 		       struct kvr_transport_config *out);
+
+/* options (NULL: its init's) first, then KVRING_GPU_*. Errors: INVALID. */
+enum kvr_status kvr_settings_gpu(const struct kvr_gpu_options *options,
+				 const struct kvr_log *log,
+				 struct kvr_gpu_settings *out);
 
 /* option if not negative, else KVRING_INTEGRITY, else 0. Errors: INVALID. */
 enum kvr_status kvr_settings_integrity(int32_t option,

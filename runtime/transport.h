@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "kvring/kvring.h"
+#include "runtime/accelerator.h"
 #include "runtime/log.h"
 #include "runtime/wire.h"
 
@@ -41,6 +42,15 @@ enum kvr_role {
 	KVR_ROLE_OUT = 1 /* to next: writes */
 };
 
+/* How memory of GPUs is reached; zero is every default. */
+struct kvr_gpu_settings {
+	/* The seam where this process has one, else NULL; NULL: never. */
+	const struct kvr_accelerator_ops *(*present)(void);
+	enum kvr_gpu_way way;
+	enum kvr_gpu_flush flush;
+	int pcie; /* dma-bufs mapped by PCIe: 1 yes, -1 no, 0 as is best */
+};
+
 /* What a context's options say; zero is every default. Borrowed. */
 struct kvr_transport_config {
 	const struct kvr_log *log; /* NULL: lines are dropped */
@@ -48,6 +58,7 @@ struct kvr_transport_config {
 	uint32_t queue_pairs;	   /* of an edge, on each device; 0: 1 */
 	bool adaptive_routing;	   /* the fabric may reorder plain writes */
 	uint32_t gid_index; /* of the device's port plus 1; 0: the best */
+	struct kvr_gpu_settings gpu;
 };
 
 /* Shared secrets: both ends of an edge must have the same. */
@@ -61,6 +72,8 @@ struct kvr_endpoint_config {
 	uint32_t lanes, slots;
 	size_t slot_bytes[KVR_LANES_MAX];
 	size_t chunk_bytes;
+	bool on_gpu; /* IN: the slots are memory of GPU number `gpu` */
+	uint32_t gpu;
 	uint8_t entropy[KVR_ENTROPY_BYTES]; /* drawn for this ring */
 	const void *secret;		    /* the caller's; NULL: none */
 	size_t secret_bytes;
@@ -106,6 +119,12 @@ struct kvr_event {
 	uint64_t cookie;
 };
 
+/* Where an endpoint's landing slots are; static texts. */
+struct kvr_slots_info {
+	const char *by;	   /* how they are reached: "host", "dma-buf", ... */
+	const char *flush; /* what makes received bytes visible: "none", ... */
+};
+
 struct kvr_transport_ops;
 
 /* Base structs; each back end embeds them as its first member. */
@@ -131,6 +150,9 @@ struct kvr_transport_ops {
 
 	/* Refuses a peer that does not know the ring's secret. */
 	bool asks_secret;
+
+	/* Takes memory of a GPU, to send from and as landing slots. */
+	bool takes_gpu;
 
 	/* KVR_OK when usable here; reason says why not, or what was found. */
 	enum kvr_status (*probe)(char *reason, size_t reason_bytes);
@@ -190,7 +212,10 @@ struct kvr_transport_ops {
 	 */
 	enum kvr_status (*connect_poll)(struct kvr_endpoint *endpoint);
 
-	/* IN: a landing slot, slot_bytes[lane] long, page aligned. */
+	/*
+	 * IN: a landing slot, slot_bytes[lane] long, page aligned; an address
+	 * of a GPU where config has on_gpu.
+	 */
 	void *(*slot)(struct kvr_endpoint *endpoint, uint32_t lane,
 		      uint32_t slot);
 
@@ -201,6 +226,9 @@ struct kvr_transport_ops {
 	void (*descriptor)(struct kvr_endpoint *endpoint, uint32_t lane,
 			   uint32_t slot, struct kvr_descriptor *out,
 			   const void **metadata);
+
+	/* OUT, connected: the most pieces that a write may meet; 0: any. */
+	uint32_t (*pieces_max)(struct kvr_endpoint *endpoint);
 
 	/* OUT. Errors: AGAIN. */
 	enum kvr_status (*write)(struct kvr_endpoint *endpoint,
@@ -220,8 +248,16 @@ struct kvr_transport_ops {
 				struct kvr_event *events, size_t max,
 				size_t *count);
 
-	/* IN: makes received bytes visible to the device that computes. */
+	/*
+	 * IN: makes the bytes that poll reported visible to the device that
+	 * computes on them. AGAIN: under way; the same call again, and until
+	 * it is KVR_OK no poll. Errors: AGAIN, DEVICE.
+	 */
 	enum kvr_status (*flush)(struct kvr_endpoint *endpoint);
+
+	/* IN, connected. */
+	void (*slots_info)(struct kvr_endpoint *endpoint,
+			   struct kvr_slots_info *out);
 
 	/* A descriptor for epoll; readable after arm when poll has work. */
 	int (*event_fd)(struct kvr_endpoint *endpoint);

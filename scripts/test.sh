@@ -99,6 +99,8 @@ suite() {
 	printf '%-8s %-12s %4d s of %4d   %s\n' "$preset" "$name" "$spent" \
 		"$budget" "$suite_counts"
 	grep -E '\*\*\*Skipped' "$stem.log"
+	sed -n 's/^report: /         /p' \
+		"build/$preset/Testing/Temporary/LastTest.log"
 	if [ "$failed" -gt "$before" ]; then
 		cat "$stem.log"
 	elif [ $rc -ne 0 ]; then

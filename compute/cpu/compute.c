@@ -169,13 +169,14 @@ void kvr_cpu_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 static void begin_work(void *arg, uint32_t thread)
 {
 	struct kvr_cpu *cpu = arg;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 	size_t tile;
 
 	(void)thread;
 	while (kvr_cpu_take(cpu, cpu->tiles * cpu->shape.kv_heads, &tile)) {
 		struct kvr_cpu_tile t = kvr_cpu_partial(cpu, 0, tile);
 
-		for (size_t r = 0; r < cpu->kernel->rows; r++) {
+		for (size_t r = 0; r < stride; r++) {
 			t.max[r] = -INFINITY;
 			t.sum[r] = 0;
 		}
@@ -278,24 +279,42 @@ static float divisor(const struct kvr_cpu_tile *tile, size_t r, double sink,
 	return (float)total;
 }
 
+/* `count` <= 16 sums of a row, divided; 0, not 0 / 0, where no key was seen. */
+static void finish_group(const struct kvr_tensor *out, size_t at,
+			 const float *from, size_t count, float sum)
+{
+	float by = sum == 0 ? 1 : sum;
+
+	if (out->dtype == KVR_F32) {
+		float *to = (float *)out->data + at;
+
+		for (size_t i = 0; i < count; i++)
+			to[i] = from[i] / by;
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		kvr_element_set(out, at + i, from[i] / by);
+}
+
 /* Row r of a tile's partials to head `head` of `token`. */
 static void finish_row(const struct finish *f, const struct kvr_cpu_tile *tile,
 		       size_t r, size_t token, size_t head)
 {
 	const struct kvr_cpu *cpu = f->cpu;
+	const size_t group = (size_t)cpu->kernel->rows * KVR_CPU_PANEL;
 	const float *sinks = cpu->shape.sinks;
+	const float *from = tile->out + r * KVR_CPU_PANEL;
 	size_t at = kvr_element_at(f->out, token, head);
 	double lse;
 	float sum =
 		divisor(tile, r, sinks ? (double)sinks[head] : -INFINITY, &lse);
 
-	for (size_t i = 0; i < cpu->shape.value_dim; i++) {
-		size_t group = i / KVR_CPU_PANEL * cpu->kernel->rows + r;
-		float value =
-			tile->out[group * KVR_CPU_PANEL + i % KVR_CPU_PANEL];
+	for (size_t i = 0; i < cpu->shape.value_dim; i += KVR_CPU_PANEL) {
+		size_t left = cpu->shape.value_dim - i;
 
-		/* A row that saw no key: 0, not 0 / 0. */
-		kvr_element_set(f->out, at + i, sum == 0 ? 0 : value / sum);
+		finish_group(f->out, at + i, from,
+			     left < KVR_CPU_PANEL ? left : KVR_CPU_PANEL, sum);
+		from += group;
 	}
 	if (f->lse)
 		f->lse[head * f->lse_head_stride + token] = (float)lse;

@@ -16,17 +16,17 @@
  */
 #include <math.h>
 
+#include "compute/cpu/convert.h"
 #include "compute/cpu/kernel.h"
 #include "compute/cpu/simd.h"
 
 #define KVR_PANEL_VECTORS (KVR_CPU_PANEL / KVR_LANES)
 
-/* The accumulators must live in registers: every loop over them unrolls. */
-#if defined(__clang__)
-#define KVR_UNROLL _Pragma("unroll")
-#else
-#define KVR_UNROLL _Pragma("GCC unroll 16")
-#endif
+/* Steps of the long loops in a round: enough to hide what that costs. */
+#define STEPS 4
+
+/* Inlined, their loops would share registers with what is around them. */
+#define KVR_APART static __attribute__((noinline))
 
 /* Two vectors of every row; of an odd last one only x is in use. */
 struct accumulators {
@@ -45,13 +45,9 @@ KVR_INLINE void outer(struct accumulators *acc, const float *a, size_t a_stride,
 	if (pair)
 		y = kvr_load(c);
 	KVR_UNROLL
-	for (size_t r = 0; r < KVR_ROWS; r++) {
-		kvr_vf scalar = kvr_broadcast(a[r * a_stride]);
-
-		acc->x[r] += scalar * x;
-		if (pair)
-			acc->y[r] += scalar * y;
-	}
+	for (size_t r = 0; r < KVR_ROWS; r++)
+		kvr_add_scaled(&a[r * a_stride], x, y, pair, &acc->x[r],
+			       &acc->y[r]);
 }
 
 KVR_INLINE void clear(struct accumulators *acc)
@@ -70,40 +66,57 @@ KVR_INLINE const float *key_vector(const struct kvr_cpu_tile *t, size_t v)
 	       v % KVR_PANEL_VECTORS * KVR_LANES;
 }
 
-/* Scores of vectors v and, if pair, v + 1 of the keys. */
+/*
+ * Scores of vectors v and, if pair, v + 1 of the keys; top: of each row, the
+ * largest so far, lane by lane. What is wanted next is asked for meanwhile.
+ */
 KVR_INLINE void score_block(const struct kvr_cpu_tile *t, size_t v,
-			    const int pair)
+			    const int pair, kvr_vf top[KVR_ROWS])
 {
 	const float *b = key_vector(t, v), *c = key_vector(t, v + 1);
 	const float *q = t->q;
+	const char *ahead = t->ahead + v / 2 * (t->dim / STEPS) * 64;
 	float *to = t->scores + v * KVR_LANES;
 	struct accumulators acc;
 
 	clear(&acc);
-	for (size_t i = 0; i < t->dim; i++) {
-		outer(&acc, q, 1, b, c, pair);
-		q += KVR_ROWS;
-		b += KVR_CPU_PANEL;
-		c += KVR_CPU_PANEL;
+	for (size_t i = 0; i < t->dim / STEPS; i++) {
+		__builtin_prefetch(ahead, 0, 2);
+		ahead += 64;
+		KVR_UNROLL
+		for (size_t j = 0; j < STEPS; j++)
+			outer(&acc, q + j * KVR_ROWS, 1, b + j * KVR_CPU_PANEL,
+			      c + j * KVR_CPU_PANEL, pair);
+		q += STEPS * KVR_ROWS;
+		b += STEPS * KVR_CPU_PANEL;
+		c += STEPS * KVR_CPU_PANEL;
 	}
+	for (size_t i = 0; i < t->dim % STEPS; i++)
+		outer(&acc, q + i * KVR_ROWS, 1, b + i * KVR_CPU_PANEL,
+		      c + i * KVR_CPU_PANEL, pair);
 	KVR_UNROLL
 	for (size_t r = 0; r < KVR_ROWS; r++) {
 		kvr_store(to + r * KVR_CPU_SCORE_STRIDE, acc.x[r]);
-		if (pair)
+		if (pair) {
 			kvr_store(to + r * KVR_CPU_SCORE_STRIDE + KVR_LANES,
 				  acc.y[r]);
+			acc.x[r] = kvr_max(acc.x[r], acc.y[r]);
+		}
+		top[r] = kvr_max(top[r], acc.x[r]);
 	}
 }
 
-static void score(const struct kvr_cpu_tile *t)
+KVR_APART void score(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
 {
 	size_t vectors = t->panels * KVR_PANEL_VECTORS;
 	size_t v = 0;
 
+	for (size_t r = 0; r < KVR_ROWS; r++)
+		top[r] = (kvr_vf){0} - INFINITY;
 	for (; v + 2 <= vectors; v += 2)
-		score_block(t, v, 1);
+		score_block(t, v, 1, top);
 	if (v < vectors)
-		score_block(t, v, 0);
+		score_block(t, v, 0, top);
 }
 
 /* Before hide: tanh would make -1 of -inf. */
@@ -132,17 +145,69 @@ static void hide(const struct kvr_cpu_tile *t)
 	}
 }
 
-KVR_INLINE float row_max(const float *row, size_t keys)
+/* Of scores that are no longer what score saw. */
+static void look_again(const struct kvr_cpu_tile *t, kvr_vf top[KVR_ROWS])
 {
-	kvr_vf max = kvr_load(row);
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		const float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
 
-	for (size_t i = KVR_LANES; i < keys; i += KVR_LANES)
-		max = kvr_max(max, kvr_load(row + i));
-	return kvr_largest(max);
+		top[r] = kvr_load(row);
+		for (size_t i = KVR_LANES; i < t->panels * KVR_CPU_PANEL;
+		     i += KVR_LANES)
+			top[r] = kvr_max(top[r], kvr_load(row + i));
+	}
 }
 
-/* row = 2^(row - base); returns their sum. */
-KVR_INLINE float row_exp(float *row, size_t keys, float base)
+/* A vector of rows: rows[i], and nothing past the last. */
+KVR_INLINE void take_rows(const kvr_vf from[KVR_ROWS], size_t first,
+			  kvr_vf rows[KVR_LANES])
+{
+	KVR_UNROLL
+	for (size_t i = 0; i < KVR_LANES; i++)
+		rows[i] = first + i < KVR_ROWS ? from[first + i] : (kvr_vf){0};
+}
+
+/*
+ * New maxima, rounded up to integers: 2^(x - max) splits exactly then, and so
+ * does the decay. base: what to subtract, 0 for a row that has seen no key,
+ * lest -inf - -inf is NaN; decay: the factor for what was summed before.
+ */
+KVR_INLINE void raise_max(const struct kvr_cpu_tile *t,
+			  const kvr_vf top[KVR_ROWS],
+			  float base[KVR_CPU_ROWS_MAX],
+			  float decay[KVR_CPU_ROWS_MAX])
+{
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES) {
+		kvr_vf rows[KVR_LANES], old = kvr_load(t->max + r), max;
+
+		take_rows(top, r, rows);
+		max = kvr_max(old, kvr_ceil(kvr_largest_of_each(rows)));
+		kvr_store(t->max + r, max);
+		max = (kvr_vf)((kvr_vu)max & (kvr_vu)(max != -INFINITY));
+		kvr_store(base + r, max);
+		kvr_store(decay + r, kvr_exp2(old - max));
+	}
+}
+
+/* row = 2^(row - base); returns their sum, lane by lane. */
+KVR_INLINE kvr_vf row_exp(float *row, size_t keys, float base)
+{
+	const kvr_vf round = kvr_broadcast(KVR_ROUND - base);
+	const kvr_vf least = kvr_broadcast(KVR_EXP2_LEAST + base);
+	kvr_vf sum = {0};
+
+	for (size_t i = 0; i < keys; i += KVR_LANES) {
+		kvr_vf p = kvr_exp2_based(kvr_load(row + i), round, least);
+
+		kvr_store(row + i, p);
+		sum += p;
+	}
+	return sum;
+}
+
+/* The same where base is too large, or no number. */
+static kvr_vf row_exp_far(float *row, size_t keys, float base)
 {
 	kvr_vf sum = {0};
 
@@ -152,40 +217,32 @@ KVR_INLINE float row_exp(float *row, size_t keys, float base)
 		kvr_store(row + i, p);
 		sum += p;
 	}
-	return kvr_sum(sum);
+	return sum;
 }
 
-/*
- * New maxima; base: what to subtract, 0 for a row that has seen no key, lest
- * -inf - -inf is NaN; decay: the factor for what was summed before.
- */
-static void raise_max(const struct kvr_cpu_tile *t,
-		      float base[KVR_CPU_ROWS_MAX],
-		      float decay[KVR_CPU_ROWS_MAX])
+static void soften(const struct kvr_cpu_tile *t, const kvr_vf top[KVR_ROWS],
+		   float decay[KVR_CPU_ROWS_MAX])
 {
-	for (size_t r = 0; r < KVR_ROWS; r++) {
-		float old = t->max[r];
-		float max = row_max(t->scores + r * KVR_CPU_SCORE_STRIDE,
-				    t->panels * KVR_CPU_PANEL);
-
-		max = max < old ? old : max;
-		base[r] = max == -INFINITY ? 0 : max;
-		decay[r] = old - base[r];
-		t->max[r] = max;
-	}
-	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES)
-		kvr_store(decay + r, kvr_exp2(kvr_load(decay + r)));
-}
-
-static void soften(const struct kvr_cpu_tile *t, float decay[KVR_CPU_ROWS_MAX])
-{
+	const size_t keys = t->panels * KVR_CPU_PANEL;
 	float base[KVR_CPU_ROWS_MAX];
+	kvr_vf sum[KVR_ROWS], rows[KVR_LANES];
 
-	raise_max(t, base, decay);
-	for (size_t r = 0; r < KVR_ROWS; r++)
-		t->sum[r] = t->sum[r] * decay[r] +
-			    row_exp(t->scores + r * KVR_CPU_SCORE_STRIDE,
-				    t->panels * KVR_CPU_PANEL, base[r]);
+	raise_max(t, top, base, decay);
+	for (size_t r = 0; r < KVR_ROWS; r++) {
+		float *row = t->scores + r * KVR_CPU_SCORE_STRIDE;
+
+		if (fabsf(base[r]) <= KVR_BASE_MOST)
+			sum[r] = row_exp(row, keys, base[r]);
+		else
+			sum[r] = row_exp_far(row, keys, base[r]);
+	}
+	KVR_UNROLL
+	for (size_t r = 0; r < KVR_ROWS; r += KVR_LANES) {
+		take_rows(sum, r, rows);
+		kvr_store(t->sum + r,
+			  kvr_load(t->sum + r) * kvr_load(decay + r) +
+				  kvr_sum_of_each(rows));
+	}
 }
 
 /* Where vector v of the value columns begins, in groups of so many floats. */
@@ -218,10 +275,13 @@ KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
 		const float *p = t->scores + panel * KVR_CPU_PANEL;
 		size_t at = panel * t->panel_stride;
 
-		for (size_t i = 0; i < KVR_CPU_PANEL; i++)
-			outer(&acc, p + i, KVR_CPU_SCORE_STRIDE,
-			      b + at + i * KVR_CPU_PANEL,
-			      c + at + i * KVR_CPU_PANEL, pair);
+		for (size_t i = 0; i < KVR_CPU_PANEL; i += STEPS) {
+			KVR_UNROLL
+			for (size_t j = i; j < i + STEPS; j++)
+				outer(&acc, p + j, KVR_CPU_SCORE_STRIDE,
+				      b + at + j * KVR_CPU_PANEL,
+				      c + at + j * KVR_CPU_PANEL, pair);
+		}
 	}
 	KVR_UNROLL
 	for (size_t r = 0; r < KVR_ROWS; r++) {
@@ -231,7 +291,7 @@ KVR_INLINE void value_block(const struct kvr_cpu_tile *t, const float *decay,
 	}
 }
 
-static void add_values(const struct kvr_cpu_tile *t, const float *decay)
+KVR_APART void add_values(const struct kvr_cpu_tile *t, const float *decay)
 {
 	size_t vectors = t->groups * KVR_PANEL_VECTORS;
 	size_t v = 0;
@@ -244,87 +304,24 @@ static void add_values(const struct kvr_cpu_tile *t, const float *decay)
 
 static void tile(const struct kvr_cpu_tile *t)
 {
-	float decay[KVR_CPU_ROWS_MAX] = {0};
+	float decay[KVR_CPU_ROWS_MAX];
+	kvr_vf top[KVR_ROWS];
 
-	score(t);
+	score(t, top);
 	if (t->cap > 0)
 		cap(t);
 	if (t->visible)
 		hide(t);
-	soften(t, decay);
+	if (t->cap > 0 || t->visible)
+		look_again(t, top);
+	soften(t, top, decay);
 	add_values(t, decay);
-}
-
-static void widen_bf16(const uint16_t *from, float *out, size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_bf16(from + i));
-}
-
-static void widen_f16(const uint16_t *from, float *out, size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_f16(from + i));
-}
-
-static void widen_e4m3(const uint8_t *from, float scale, float *out,
-		       size_t count)
-{
-	for (size_t i = 0; i < count; i += KVR_LANES)
-		kvr_store(out + i, kvr_load_e4m3(from + i) * scale);
-}
-
-/* Transposes as often as a deck is dealt into halves to be as it was. */
-KVR_INLINE void transpose(kvr_vf row[KVR_LANES])
-{
-	kvr_vf old[KVR_LANES];
-
-	KVR_UNROLL
-	for (size_t n = 1; n < KVR_LANES; n *= 2) {
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES; i++)
-			old[i] = row[i];
-		KVR_UNROLL
-		for (size_t i = 0; i < KVR_LANES / 2; i++)
-			kvr_zip(old[i], old[i + KVR_LANES / 2], &row[2 * i],
-				&row[2 * i + 1]);
-	}
-}
-
-/* KVR_LANES columns of as many keys; of the columns, the first `left`. */
-KVR_INLINE void turn_block(const float *keys, float *values, size_t left)
-{
-	kvr_vf row[KVR_LANES];
-
-	KVR_UNROLL
-	for (size_t i = 0; i < KVR_LANES; i++)
-		row[i] = i < left ? kvr_load(keys + i * KVR_CPU_PANEL)
-				  : (kvr_vf){0};
-	transpose(row);
-	KVR_UNROLL
-	for (size_t i = 0; i < KVR_LANES; i++)
-		kvr_store(values + i * KVR_CPU_PANEL, row[i]);
-}
-
-static void turn(const float *keys, float *values, size_t columns)
-{
-	size_t all = kvr_cpu_groups((uint32_t)columns) * KVR_CPU_PANEL;
-
-	for (size_t at = 0; at < all; at += KVR_LANES) {
-		size_t group = at / KVR_CPU_PANEL * KVR_CPU_PANEL;
-		size_t left = at < columns ? columns - at : 0;
-
-		for (size_t key = 0; key < KVR_CPU_PANEL; key += KVR_LANES)
-			turn_block(keys + at * KVR_CPU_PANEL + key,
-				   values + (group + key) * KVR_CPU_PANEL +
-					   at % KVR_CPU_PANEL,
-				   left);
-	}
 }
 
 const struct kvr_cpu_kernel KVR_KERNEL = {
 	.rows = KVR_ROWS,
 	.tile = tile,
+	.pack_q = pack_q,
 	.widen_bf16 = widen_bf16,
 	.widen_f16 = widen_f16,
 	.widen_e4m3 = widen_e4m3,

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "compute/cpu/layout.h"
+#include "compute/cpu/simd.h"
 
 size_t kvr_cpu_panels(uint64_t tokens)
 {
@@ -81,45 +82,136 @@ size_t kvr_cpu_block_bytes(const struct kvr_compute_shape *shape,
 	return bytes;
 }
 
+/* Where a row of a head begins. */
+static const char *row_of(const struct kvr_tensor *t, size_t token, size_t head,
+			  size_t size)
+{
+	return (const char *)t->data +
+	       (token * t->token_stride + head * t->head_stride) * size;
+}
+
 /*
- * `size` is a constant where this is inlined: each memcpy is one move, and
+ * `size` is a constant where these are inlined: each memcpy is one move, and
  * both types share the code, for packing only moves bits.
  */
 static inline __attribute__((always_inline)) void
 pack_keys(const struct kvr_tensor *k, size_t head, size_t token, size_t count,
-	  char *to, const size_t size)
+	  size_t from_dim, char *to, const size_t size)
 {
 	for (size_t key = 0; key < count; key++) {
-		const char *from = (const char *)k->data +
-				   ((token + key) * k->token_stride +
-				    head * k->head_stride) *
-					   size;
+		const char *from = row_of(k, token + key, head, size);
 
-		for (size_t i = 0; i < k->dim; i++)
+		for (size_t i = from_dim; i < k->dim; i++)
 			memcpy(to + (i * KVR_CPU_PANEL + key) * size,
 			       from + i * size, size);
 	}
 }
 
-static void pack_values(const struct kvr_tensor *v, size_t head, size_t token,
-			size_t count, char *to, size_t size)
+/* A whole panel; returns the dims done, what a vector does not hold is left. */
+static size_t pack_keys_f32(const struct kvr_tensor *k, size_t head,
+			    size_t token, float *to)
+{
+	const size_t dims = k->dim / KVR_LANES * KVR_LANES;
+
+	for (size_t key = 0; key < KVR_CPU_PANEL; key += KVR_LANES) {
+		const float *from[KVR_LANES];
+
+		for (size_t i = 0; i < KVR_LANES; i++)
+			from[i] = (const void *)row_of(k, token + key + i, head,
+						       sizeof(float));
+		for (size_t at = 0; at < dims; at += KVR_LANES) {
+			kvr_vf v[KVR_LANES];
+
+			KVR_UNROLL
+			for (size_t i = 0; i < KVR_LANES; i++)
+				v[i] = kvr_load(from[i] + at);
+			kvr_transpose(v);
+			KVR_UNROLL
+			for (size_t i = 0; i < KVR_LANES; i++)
+				kvr_store(to + (at + i) * KVR_CPU_PANEL + key,
+					  v[i]);
+		}
+	}
+	return dims;
+}
+
+typedef uint16_t halves __attribute__((vector_size(16)));
+typedef halves halves_memory __attribute__((aligned(2), may_alias));
+
+/* As kvr_zip. */
+KVR_INLINE void zip_halves(halves a, halves b, halves *low, halves *high)
+{
+#if defined(__clang__)
+	*low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+	*high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+	*low = __builtin_shuffle(a, b, (halves){0, 8, 1, 9, 2, 10, 3, 11});
+	*high = __builtin_shuffle(a, b, (halves){4, 12, 5, 13, 6, 14, 7, 15});
+#endif
+}
+
+/* As kvr_transpose. */
+KVR_INLINE void transpose_halves(halves row[8])
+{
+	halves old[8];
+
+	KVR_UNROLL
+	for (size_t n = 1; n < 8; n *= 2) {
+		KVR_UNROLL
+		for (size_t i = 0; i < 8; i++)
+			old[i] = row[i];
+		KVR_UNROLL
+		for (size_t i = 0; i < 4; i++)
+			zip_halves(old[i], old[i + 4], &row[2 * i],
+				   &row[2 * i + 1]);
+	}
+}
+
+/* As pack_keys_f32, of elements of two bytes. */
+static size_t pack_keys_16(const struct kvr_tensor *k, size_t head,
+			   size_t token, char *to)
+{
+	const size_t dims = k->dim / 8 * 8;
+
+	for (size_t key = 0; key < KVR_CPU_PANEL; key += 8) {
+		const char *from[8];
+
+		for (size_t i = 0; i < 8; i++)
+			from[i] = row_of(k, token + key + i, head, 2);
+		for (size_t at = 0; at < dims; at += 8) {
+			halves v[8];
+
+			KVR_UNROLL
+			for (size_t i = 0; i < 8; i++)
+				v[i] = *(const halves_memory *)(from[i] +
+								at * 2);
+			transpose_halves(v);
+			KVR_UNROLL
+			for (size_t i = 0; i < 8; i++)
+				memcpy(to + ((at + i) * KVR_CPU_PANEL + key) *
+						       2,
+				       &v[i], sizeof(v[i]));
+		}
+	}
+	return dims;
+}
+
+static inline __attribute__((always_inline)) void
+pack_values(const struct kvr_tensor *v, size_t head, size_t token, size_t count,
+	    char *to, const size_t size)
 {
 	const size_t row = KVR_CPU_PANEL * size;
 
 	for (size_t key = 0; key < count; key++) {
-		const char *from = (const char *)v->data +
-				   ((token + key) * v->token_stride +
-				    head * v->head_stride) *
-					   size;
+		const char *from = row_of(v, token + key, head, size);
 		size_t left = v->dim * size;
 
-		for (size_t group = 0; left > 0; group++) {
-			size_t bytes = left < row ? left : row;
-
-			memcpy(to + (group * KVR_CPU_PANEL + key) * row,
-			       from + group * row, bytes);
-			left -= bytes;
+		for (; left >= row; left -= row, from += row) {
+			memcpy(to + key * row, from, row);
+			to += KVR_CPU_PANEL * row;
 		}
+		memcpy(to + key * row, from, left);
+		to -= (v->dim * size - left) / row * KVR_CPU_PANEL * row;
 	}
 }
 
@@ -132,13 +224,22 @@ static void pack_rows(const struct kvr_compute_shape *shape,
 	size_t size = kvr_dtype_bytes(shape->dtype);
 	char *values = panel + shape->head_dim * KVR_CPU_PANEL * size;
 
-	if (size == 2)
-		pack_keys(k, kv_head, token, count, panel + first * 2, 2);
-	else
-		pack_keys(k, kv_head, token, count, panel + first * 4, 4);
+	size_t done = 0;
+
+	values += first * KVR_CPU_PANEL * size;
+	if (size == 2) {
+		if (count == KVR_CPU_PANEL)
+			done = pack_keys_16(k, kv_head, token, panel);
+		pack_keys(k, kv_head, token, count, done, panel + first * 2, 2);
+		if (!shape->values_in_keys)
+			pack_values(v, kv_head, token, count, values, 2);
+		return;
+	}
+	if (count == KVR_CPU_PANEL)
+		done = pack_keys_f32(k, kv_head, token, (float *)panel);
+	pack_keys(k, kv_head, token, count, done, panel + first * 4, 4);
 	if (!shape->values_in_keys)
-		pack_values(v, kv_head, token, count,
-			    values + first * KVR_CPU_PANEL * size, size);
+		pack_values(v, kv_head, token, count, values, 4);
 }
 
 void kvr_cpu_pack_panel(const struct kvr_compute_shape *shape,

@@ -8,6 +8,7 @@
 
 #define ALIGN 64
 #define TILE_BYTES (512 * 1024)
+#define PAGE_FLOATS (4096 / sizeof(float))
 
 /* Items per thread and kv head that keep the threads evenly busy. */
 #define ITEMS_PER_THREAD 8
@@ -47,7 +48,8 @@ static size_t tile_keys(const struct kvr_compute_shape *shape)
 static size_t q_floats(const struct kvr_cpu *cpu)
 {
 	return round_up(KVR_CPU_ITEM_TILES * cpu->kernel->rows *
-				cpu->shape.head_dim,
+					cpu->shape.head_dim +
+				KVR_CPU_Q_SLACK,
 			KVR_CPU_PANEL);
 }
 
@@ -73,11 +75,12 @@ struct kvr_cpu_tile kvr_cpu_partial(const struct kvr_cpu *cpu, size_t kv_head,
 				    size_t tile)
 {
 	size_t index = kv_head * cpu->tiles + tile;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 
 	return (struct kvr_cpu_tile){
 		.out = cpu->out + index * kvr_cpu_tile_floats(cpu),
-		.max = cpu->max + index * cpu->kernel->rows,
-		.sum = cpu->sum + index * cpu->kernel->rows,
+		.max = cpu->max + index * stride,
+		.sum = cpu->sum + index * stride,
 		.groups = kvr_cpu_groups(cpu->shape.value_dim),
 		.dim = cpu->shape.head_dim,
 		.cap = (float)((double)cpu->shape.softcap * M_LOG2E),
@@ -169,14 +172,15 @@ static enum kvr_status copy_ranges(struct kvr_cpu *cpu, struct kvr_ranges q)
 static enum kvr_status make_partials(struct kvr_cpu *cpu)
 {
 	size_t tiles = cpu->tiles * cpu->shape.kv_heads;
+	size_t stride = KVR_CPU_ROWS_STRIDE(cpu->kernel->rows);
 
 	cpu->out = floats_alloc(tiles, kvr_cpu_tile_floats(cpu));
 	if (!cpu->out)
 		return KVR_ERR_NO_MEMORY;
-	cpu->max = floats_alloc(tiles, cpu->kernel->rows);
+	cpu->max = floats_alloc(tiles, stride);
 	if (!cpu->max)
 		goto err_out;
-	cpu->sum = floats_alloc(tiles, cpu->kernel->rows);
+	cpu->sum = floats_alloc(tiles, stride);
 	if (!cpu->sum)
 		goto err_max;
 	return KVR_OK;
@@ -200,8 +204,10 @@ static enum kvr_status make_scratch(struct kvr_cpu *cpu)
 	size_t floats = q_floats(cpu) + kv_floats(cpu) +
 			(size_t)cpu->kernel->rows * KVR_CPU_SCORE_STRIDE;
 
-	cpu->scratch_floats = floats;
-	cpu->scratch = floats_alloc(floats, kvr_cpu_pool_threads(cpu->pool));
+	/* Whole pages: each thread touches its own first. */
+	cpu->scratch_floats = round_up(floats, PAGE_FLOATS);
+	cpu->scratch = floats_alloc(cpu->scratch_floats,
+				    kvr_cpu_pool_threads(cpu->pool));
 	return cpu->scratch ? KVR_OK : KVR_ERR_NO_MEMORY;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -151,6 +152,32 @@ static void stop_workers(struct kvr_cpu_pool *pool)
 		pthread_join(pool->worker[i].thread, NULL);
 }
 
+/*
+ * Each worker to a CPU of its own, but only where the threads are as many as
+ * the CPUs that the caller may use: others may share those that are left over,
+ * and whom they are left to is not ours to guess. The first is the caller's,
+ * who stays free to move, as progress threads do. Failing costs speed alone.
+ */
+static void pin_workers(struct kvr_cpu_pool *pool)
+{
+	cpu_set_t all, one;
+	uint32_t index = 0;
+
+	if (pthread_getaffinity_np(pthread_self(), sizeof(all), &all) ||
+	    (uint32_t)CPU_COUNT(&all) != pool->threads)
+		return;
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (index > 0)
+			pthread_setaffinity_np(pool->worker[index - 1].thread,
+					       sizeof(one), &one);
+		index++;
+	}
+}
+
 static int start_workers(struct kvr_cpu_pool *pool)
 {
 	for (uint32_t i = 0; i + 1 < pool->threads; i++) {
@@ -230,6 +257,7 @@ enum kvr_status kvr_cpu_pool_open(uint32_t threads, struct kvr_cpu_pool **out)
 	error = start_without_signals(pool);
 	if (error)
 		goto err_workers;
+	pin_workers(pool);
 	*out = pool;
 	return KVR_OK;
 

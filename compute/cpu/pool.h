@@ -17,7 +17,8 @@ typedef void (*kvr_cpu_work_fn)(void *arg, uint32_t thread);
 
 /*
  * threads counts the caller: 1 starts none; 0 means 1. The threads block
- * every signal. Errors: NO_MEMORY, SYSTEM.
+ * every signal, and have a CPU each where they are as many as the caller's
+ * CPUs. Errors: NO_MEMORY, SYSTEM.
  */
 enum kvr_status kvr_cpu_pool_open(uint32_t threads, struct kvr_cpu_pool **out);
 

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compute/cpu/denormals.h"
 #include "compute/cpu/state.h"
 #include "runtime/element.h"
 
@@ -75,44 +76,41 @@ static struct span seen_by_item(const struct kvr_cpu *cpu,
 	return (struct span){first.first, last.end};
 }
 
-/* Scores come out in base 2: one rounding, of the product in double. */
-static void pack_row(const struct kvr_cpu *cpu, size_t token, size_t head,
-		     float *to)
+/* Scores come out in base 2: the factor is in double, in two parts. */
+static void pack_tile(const struct kvr_cpu *cpu,
+		      const struct kvr_cpu_item *item, size_t kv_head,
+		      size_t first, float *to)
 {
 	const double cap = (double)cpu->shape.softcap;
 	const double scale =
 		(double)cpu->shape.scale * (cap > 0 ? 1 / cap : M_LOG2E);
-	size_t at = kvr_element_at(&cpu->q, token, head);
+	const char *data = cpu->q.data;
+	struct kvr_cpu_rows rows = {
+		.dtype = cpu->q.dtype,
+		.dim = cpu->shape.head_dim,
+		.scale = (float)scale,
+		.rest = (float)(scale - (double)(float)scale),
+	};
 
-	for (size_t i = 0; i < cpu->shape.head_dim; i++)
-		to[i * cpu->kernel->rows] =
-			(float)(kvr_element_get(&cpu->q, at + i) * scale);
+	for (size_t i = 0; i < cpu->kernel->rows && first + i < item->rows;
+	     i++) {
+		size_t row = item->row + first + i;
+		size_t at =
+			kvr_element_at(&cpu->q, item->token + row / cpu->group,
+				       kv_head * cpu->group + row % cpu->group);
+
+		rows.row[i] = data + at * kvr_dtype_bytes(cpu->q.dtype);
+	}
+	cpu->kernel->pack_q(&rows, to);
 }
 
 /* Rows past the end of the range are 0: finite, and nobody reads them. */
-static void pack_no_row(const struct kvr_cpu *cpu, float *to)
-{
-	for (size_t i = 0; i < cpu->shape.head_dim; i++)
-		to[i * cpu->kernel->rows] = 0;
-}
-
 static void pack_q(const struct kvr_cpu *cpu, const struct kvr_cpu_item *item,
 		   size_t kv_head, float *q)
 {
-	size_t width = cpu->kernel->rows;
-	size_t rows = kvr_cpu_tiles_of(cpu, item->rows) * width;
-
-	for (size_t i = 0; i < rows; i++) {
-		size_t row = item->row + i;
-		float *to =
-			q + i / width * width * cpu->shape.head_dim + i % width;
-
-		if (i < item->rows)
-			pack_row(cpu, item->token + row / cpu->group,
-				 kv_head * cpu->group + row % cpu->group, to);
-		else
-			pack_no_row(cpu, to);
-	}
+	for (size_t first = 0; first < item->rows; first += cpu->kernel->rows)
+		pack_tile(cpu, item, kv_head, first,
+			  q + first * cpu->shape.head_dim);
 }
 
 /* Which keys of a tile each row sees, counted from panel `skip` of it. */
@@ -120,6 +118,37 @@ struct view {
 	size_t skip;
 	uint32_t before[KVR_CPU_ROWS_MAX], visible[KVR_CPU_ROWS_MAX];
 };
+
+/* What row `row` of the item sees of `keys` keys from `key` of the range. */
+static struct span seen_by_row(const struct rectangle *r, size_t row,
+			       uint64_t key, uint64_t keys)
+{
+	return seen_from(r->cpu,
+			 position_of(r->cpu, r->item, r->item->row + row),
+			 r->range->start + key, keys);
+}
+
+/* Of a tile that the mask or the end of the range cuts, or may. */
+static void look_closely(const struct rectangle *r, size_t first, uint64_t key,
+			 uint64_t keys, struct view *view,
+			 struct kvr_cpu_tile *tile)
+{
+	const size_t skipped = view->skip * KVR_CPU_PANEL;
+	size_t last = r->item->rows - 1;
+	bool cut = false;
+
+	for (size_t i = 0; i < r->cpu->kernel->rows; i++) {
+		size_t row = first + i < last ? first + i : last;
+		struct span span = seen_by_row(r, row, key, keys);
+
+		view->before[i] = (uint32_t)(span.first - skipped);
+		view->visible[i] = (uint32_t)(span.end - skipped);
+		cut |= view->before[i] > 0 ||
+		       view->visible[i] < tile->panels * KVR_CPU_PANEL;
+	}
+	tile->visible = cut ? view->visible : NULL;
+	tile->before = cut && r->cpu->shape.windowed ? view->before : NULL;
+}
 
 /*
  * Fills in panels and, where the mask or the end of the range cuts the tile,
@@ -131,36 +160,18 @@ static bool look(const struct rectangle *r, size_t first, uint64_t key,
 {
 	uint64_t left = r->range->length - key;
 	uint64_t keys = left < r->cpu->keys ? left : r->cpu->keys;
-	size_t last = r->item->rows - 1;
-	struct span span = seen_from(
-		r->cpu, position_of(r->cpu, r->item, r->item->row + first),
-		r->range->start + key, keys);
-	uint64_t from = span.first;
-	bool cut = false;
+	size_t width = r->cpu->kernel->rows, rows = r->item->rows - first;
+	struct span top = seen_by_row(r, first, key, keys);
+	struct span bottom = seen_by_row(
+		r, first + (rows < width ? rows : width) - 1, key, keys);
 
-	view->skip = (size_t)from / KVR_CPU_PANEL;
-
-	for (size_t i = 0; i < r->cpu->kernel->rows; i++) {
-		size_t row = first + i < last ? first + i : last;
-
-		span = seen_from(
-			r->cpu,
-			position_of(r->cpu, r->item, r->item->row + row),
-			r->range->start + key, keys);
-		view->before[i] =
-			(uint32_t)(span.first - view->skip * KVR_CPU_PANEL);
-		view->visible[i] =
-			(uint32_t)(span.end - view->skip * KVR_CPU_PANEL);
-	}
 	/* Positions ascend: row 0 sees the first key, the last row the last. */
-	if (span.end <= from)
+	if (bottom.end <= top.first)
 		return false;
-	tile->panels = kvr_cpu_panels(span.end) - view->skip;
-	for (size_t i = 0; i < r->cpu->kernel->rows; i++)
-		cut |= view->before[i] > 0 ||
-		       view->visible[i] < tile->panels * KVR_CPU_PANEL;
-	tile->visible = cut ? view->visible : NULL;
-	tile->before = cut && r->cpu->shape.windowed ? view->before : NULL;
+	view->skip = (size_t)top.first / KVR_CPU_PANEL;
+	tile->panels = kvr_cpu_panels(bottom.end) - view->skip;
+	if (bottom.first > 0 || top.end < keys || keys % KVR_CPU_PANEL)
+		look_closely(r, first, key, keys, view, tile);
 	return true;
 }
 
@@ -170,22 +181,53 @@ struct panels {
 	size_t stride;
 };
 
+/* The tile of keys after this one, if any: panels of the run. */
+struct ahead {
+	size_t panel, count;
+};
+
+/*
+ * Where in memory begins what tile `tile` of the item's asks for meanwhile:
+ * each its part of those panels, so that they are in a cache when their turn
+ * comes. Without any, its own queries, which are there already.
+ */
+static const char *ahead_of(const struct rectangle *r, struct ahead ahead,
+			    size_t tile)
+{
+	const struct kvr_compute_shape *s = &r->cpu->shape;
+	const size_t bytes =
+		kvr_cpu_panel_elements(s) * kvr_cpu_element_bytes(s);
+	const size_t tiles = kvr_cpu_tiles_of(r->cpu, r->item->rows);
+	const size_t part = tile * ahead.count;
+	const struct kvr_cpu_piece *piece;
+	size_t at = r->first + ahead.panel + part / tiles;
+
+	if (!ahead.count)
+		return (const char *)r->scratch.q;
+	piece = kvr_cpu_runs_piece(&r->cpu->runs, at);
+	at = (at - piece->first) * s->kv_heads + r->kv_head;
+	return piece->data + at * bytes + part % tiles * bytes / tiles;
+}
+
 /* All tiles of the item against one tile of keys, in f32 at kv. */
-static void step_keys(const struct rectangle *r, uint64_t key, struct panels kv)
+static void step_keys(const struct rectangle *r, uint64_t key, struct panels kv,
+		      struct ahead ahead)
 {
 	const struct kvr_cpu *cpu = r->cpu;
 	size_t width = cpu->kernel->rows;
 	struct view view;
 
 	for (size_t first = 0; first < r->item->rows; first += width) {
-		struct kvr_cpu_tile tile = kvr_cpu_partial(
-			cpu, r->kv_head, r->item->tile + first / width);
+		size_t i = first / width;
+		struct kvr_cpu_tile tile =
+			kvr_cpu_partial(cpu, r->kv_head, r->item->tile + i);
 
 		if (!look(r, first, key, &view, &tile))
 			continue;
 		tile.q = r->scratch.q + first * cpu->shape.head_dim;
 		tile.panel_stride = kv.stride;
 		tile.kv = kv.first + view.skip * kv.stride;
+		tile.ahead = ahead_of(r, ahead, i);
 		tile.scores = r->scratch.scores;
 		cpu->kernel->tile(&tile);
 	}
@@ -278,6 +320,16 @@ static struct panels gather(const struct rectangle *r, size_t panel,
 	return (struct panels){r->scratch.kv, elements};
 }
 
+/* Panels of the tile of keys from `key`, as far as they are seen. */
+static size_t panels_seen(const struct rectangle *r, struct span seen,
+			  uint64_t key)
+{
+	const size_t keys = r->cpu->keys;
+	uint64_t left = key < seen.end ? seen.end - key : 0;
+
+	return kvr_cpu_panels(left < keys ? left : keys);
+}
+
 /* Tiles of keys begin where they do for every item: results must agree. */
 static void step_run(const struct rectangle *r, struct span seen)
 {
@@ -285,11 +337,12 @@ static void step_run(const struct rectangle *r, struct span seen)
 
 	for (uint64_t key = seen.first / keys * keys; key < seen.end;
 	     key += keys) {
-		uint64_t left = seen.end - key;
-		size_t count = kvr_cpu_panels(left < keys ? left : keys);
+		size_t panel = (size_t)(key / KVR_CPU_PANEL);
+		size_t count = panels_seen(r, seen, key);
+		struct ahead ahead = {panel + keys / KVR_CPU_PANEL,
+				      panels_seen(r, seen, key + keys)};
 
-		step_keys(r, key,
-			  gather(r, (size_t)(key / KVR_CPU_PANEL), count));
+		step_keys(r, key, gather(r, panel, count), ahead);
 	}
 }
 
@@ -308,8 +361,8 @@ static size_t first_run(const struct kvr_cpu *cpu,
 	return kvr_cpu_runs_behind(&cpu->runs, item->range->sequence, position);
 }
 
-void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
-		       const struct kvr_cpu_item *item, size_t kv_head)
+static void step_runs(const struct kvr_cpu *cpu, uint32_t thread,
+		      const struct kvr_cpu_item *item, size_t kv_head)
 {
 	struct rectangle r = {
 		.cpu = cpu,
@@ -334,4 +387,15 @@ void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
 		else if (cpu->runs.ascending)
 			break; /* those behind are further off */
 	}
+}
+
+/* Here and not for the whole step: what the caller is called back with is his.
+ */
+void kvr_cpu_step_item(const struct kvr_cpu *cpu, uint32_t thread,
+		       const struct kvr_cpu_item *item, size_t kv_head)
+{
+	uint64_t before = kvr_denormals_drop();
+
+	step_runs(cpu, thread, item, kv_head);
+	kvr_denormals_restore(before);
 }

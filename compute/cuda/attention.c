@@ -47,14 +47,16 @@ static cudaDataType blas_type(enum kvr_dtype dtype)
 	return dtype == KVR_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
-static bool in_device_memory(const void *address)
+static enum kvr_status in_device_memory(struct kvr_accelerator_attention *a,
+					const void *address, bool *out)
 {
-	struct cudaPointerAttributes at;
+	struct cudaPointerAttributes at = {0};
+	enum kvr_status status = check(a, "cudaPointerGetAttributes",
+				       cudaPointerGetAttributes(&at, address));
 
-	if (cudaPointerGetAttributes(&at, address) != cudaSuccess)
-		return false;
-	return at.type == cudaMemoryTypeDevice ||
+	*out = at.type == cudaMemoryTypeDevice ||
 	       at.type == cudaMemoryTypeManaged;
+	return status;
 }
 
 static bool can_read(const void *address)
@@ -141,10 +143,14 @@ static enum kvr_status pack(struct kvr_accelerator_attention *a,
 		.bytes = a->layout.bytes,
 	};
 	enum kvr_status status;
+	bool direct;
 
 	if (!bytes)
 		return KVR_OK;
-	if (!in_device_memory(block))
+	status = in_device_memory(a, block, &direct);
+	if (status != KVR_OK)
+		return status;
+	if (!direct)
 		p.block = staged(a, bytes);
 	if (!p.block)
 		return KVR_ERR_DEVICE;
@@ -388,6 +394,26 @@ static enum kvr_status join_lanes(struct kvr_accelerator_attention *a,
 	return status;
 }
 
+/* A block of the host's to where the kernels read it. */
+static enum kvr_status fetch(struct kvr_accelerator_attention *a, size_t bytes,
+			     const void **block, cudaStream_t stream)
+{
+	void *staging;
+	bool direct;
+	enum kvr_status status = in_device_memory(a, *block, &direct);
+
+	if (status != KVR_OK || direct)
+		return status;
+	staging = staged(a, bytes);
+	if (!staging)
+		return KVR_ERR_DEVICE;
+	status = check(a, "cudaMemcpyAsync",
+		       cudaMemcpyAsync(staging, *block, bytes,
+				       cudaMemcpyHostToDevice, stream));
+	*block = staging;
+	return status;
+}
+
 static enum kvr_status step(struct kvr_accelerator_attention *a,
 			    struct kvr_ranges kv, const void *block,
 			    void *stream)
@@ -397,19 +423,9 @@ static enum kvr_status step(struct kvr_accelerator_attention *a,
 
 	if (!runs || !a->partials.rows)
 		return KVR_OK;
-	if (!in_device_memory(block)) {
-		size_t bytes = kvr_cuda_block_bytes(&a->shape, kv);
-		void *staging = staged(a, bytes);
-
-		if (!staging)
-			return KVR_ERR_DEVICE;
-		status = check(a, "cudaMemcpyAsync",
-			       cudaMemcpyAsync(staging, block, bytes,
-					       cudaMemcpyHostToDevice, stream));
-		if (status != KVR_OK)
-			return status;
-		block = staging;
-	}
+	status = fetch(a, kvr_cuda_block_bytes(&a->shape, kv), &block, stream);
+	if (status != KVR_OK)
+		return status;
 	status = fork_lanes(a, stream);
 	if (status == KVR_OK)
 		status = step_tiles(a, runs, block);

@@ -25,6 +25,12 @@ static const struct call {
 	CALL(pointer_get_attributes, "cuPointerGetAttributes", 7000),
 	CALL(retain_allocation_handle, "cuMemRetainAllocationHandle", 11000),
 	CALL(mem_release, "cuMemRelease", 10020),
+	CALL(stream_wait_value32, "cuStreamWaitValue32", 11070),
+	CALL(stream_wait_value64, "cuStreamWaitValue64", 11070),
+	CALL(stream_write_value32, "cuStreamWriteValue32", 11070),
+	CALL(stream_write_value64, "cuStreamWriteValue64", 11070),
+	CALL(get_range_handle, "cuMemGetHandleForAddressRange", 11070),
+	CALL(pointer_set_attribute, "cuPointerSetAttribute", 6000),
 };
 
 static cudaError_t look_up(const struct call *call, void **out)

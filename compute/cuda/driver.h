@@ -20,6 +20,12 @@ struct kvr_cuda_driver {
 	__typeof__(cuPointerGetAttributes) *pointer_get_attributes;
 	__typeof__(cuMemRetainAllocationHandle) *retain_allocation_handle;
 	__typeof__(cuMemRelease) *mem_release;
+	__typeof__(cuStreamWaitValue32) *stream_wait_value32;
+	__typeof__(cuStreamWaitValue64) *stream_wait_value64;
+	__typeof__(cuStreamWriteValue32) *stream_write_value32;
+	__typeof__(cuStreamWriteValue64) *stream_write_value64;
+	__typeof__(cuMemGetHandleForAddressRange) *get_range_handle;
+	__typeof__(cuPointerSetAttribute) *pointer_set_attribute;
 };
 
 /* Filled by kvr_cuda_driver_load, read-only from then on. */

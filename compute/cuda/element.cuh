@@ -9,6 +9,16 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+/* Whole warps for so many elements, no more than a block has. */
+static inline unsigned kvr_threads(size_t elements)
+{
+	size_t threads = (elements + 31) / 32 * 32;
+
+	if (threads > KVR_CUDA_THREADS)
+		return KVR_CUDA_THREADS;
+	return threads ? (unsigned)threads : 32;
+}
+
 __device__ inline float kvr_widen(float x)
 {
 	return x;

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(KVR_CUDA_THREADS)
 	size_t to = place(m.to, token, head);
 
 	__syncthreads();
-	for (uint32_t i = threadIdx.x; i < m.dim; i += KVR_CUDA_THREADS) {
+	for (uint32_t i = threadIdx.x; i < m.dim; i += blockDim.x) {
 		double value = weighted(m.a, a + i, weight_a) +
 			       weighted(m.b, b + i, weight_b);
 
@@ -62,5 +62,5 @@ cudaError_t kvr_cuda_merge_rows(const struct kvr_cuda_merge *merge,
 {
 	return kvr_launch(kvr_cuda_merge_kernel,
 			  dim3((unsigned)merge->tokens, merge->heads),
-			  dim3(KVR_CUDA_THREADS), 0, stream, *merge);
+			  dim3(kvr_threads(merge->dim)), 0, stream, *merge);
 }

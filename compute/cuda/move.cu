@@ -15,14 +15,14 @@ __global__ void __launch_bounds__(KVR_CUDA_THREADS)
 			(head * r.group + row % r.group) * r.head_stride;
 	T *to = (T *)r.to + head * r.to_head + (size_t)row * r.padded;
 
-	for (uint32_t i = threadIdx.x; i < r.padded; i += KVR_CUDA_THREADS)
+	for (uint32_t i = threadIdx.x; i < r.padded; i += blockDim.x)
 		to[i] = i < r.dim ? from[i] : T(0);
 }
 
 cudaError_t kvr_cuda_pack_q(const struct kvr_cuda_rows *rows,
 			    cudaStream_t stream)
 {
-	dim3 grid(rows->rows, rows->heads), block(KVR_CUDA_THREADS);
+	dim3 grid(rows->rows, rows->heads), block(kvr_threads(rows->padded));
 
 	/* Bits alone are moved. */
 	return rows->bytes == 2 ? kvr_launch(kvr_cuda_pack_q_kernel<uint16_t>,
@@ -37,7 +37,7 @@ __device__ static void copy(const void *tensor, size_t at, bool there,
 {
 	const T *from = (const T *)tensor + at;
 
-	for (uint32_t i = threadIdx.x; i < padded; i += KVR_CUDA_THREADS)
+	for (uint32_t i = threadIdx.x; i < padded; i += blockDim.x)
 		to[i] = there && i < dim ? from[i] : T(0);
 }
 
@@ -68,7 +68,8 @@ cudaError_t kvr_cuda_pack_kv(const struct kvr_cuda_pack *pack,
 			     cudaStream_t stream)
 {
 	size_t rows = pack->piece[pack->count - 1].end - pack->piece[0].first;
-	dim3 grid((unsigned)rows, pack->heads), block(KVR_CUDA_THREADS);
+	dim3 grid((unsigned)rows, pack->heads),
+		block(kvr_threads(pack->k_padded));
 
 	return pack->bytes == 2 ? kvr_launch(kvr_cuda_pack_kv_kernel<uint16_t>,
 					     grid, block, 0, stream, *pack)
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(KVR_CUDA_THREADS)
 	size_t row = blockIdx.x, head = blockIdx.y;
 	float *out = p.out + head * p.out_head + row * p.out_row;
 
-	for (uint32_t i = threadIdx.x; i < p.out_row; i += KVR_CUDA_THREADS)
+	for (uint32_t i = threadIdx.x; i < p.out_row; i += blockDim.x)
 		out[i] = 0;
 	if (threadIdx.x == 0) {
 		p.max[head * p.sums_head + row] = -INFINITY;
@@ -95,28 +96,28 @@ cudaError_t kvr_cuda_clear(const struct kvr_cuda_partials *partials,
 {
 	return kvr_launch(kvr_cuda_clear_kernel,
 			  dim3((unsigned)partials->rows, partials->heads),
-			  dim3(KVR_CUDA_THREADS), 0, stream, *partials);
+			  dim3(kvr_threads(partials->out_row)), 0, stream,
+			  *partials);
 }
 
 /*
- * What divides a row, and its log-sum-exp. The sink is counted here, once a
- * run whatever the ring, and in double: a float may not hold exp(sink - max).
+ * What divides a row. The sink is counted here, once a run whatever the ring,
+ * and in double: a float may not hold exp(sink - max).
  */
-__device__ static float divisor(float max2, float sum1, double sink,
-				double *lse)
+__device__ static float divisor(double max, float sum, double sink)
 {
-	double max = (double)max2 * M_LN2, sum = (double)sum1;
+	if (sum == 0 || sink == -INFINITY)
+		return sum;
+	return (float)((double)sum + exp(sink - max));
+}
 
-	*lse = sink;
-	if (sum1 == 0)
-		return 0;
-	if (sink == -INFINITY) {
-		*lse = max + log(sum);
-		return sum1;
-	}
-	*lse = sink > max ? sink + log1p(sum * exp(max - sink))
-			  : max + log(sum + exp(sink - max));
-	return (float)(sum + exp(sink - max));
+__device__ static double log_sum_exp(double max, double sum, double sink)
+{
+	if (sum == 0)
+		return sink;
+	if (sink > max)
+		return sink + log1p(sum * exp(max - sink));
+	return max + log(sink == -INFINITY ? sum : sum + exp(sink - max));
 }
 
 __global__ void __launch_bounds__(KVR_CUDA_THREADS)
@@ -129,15 +130,16 @@ __global__ void __launch_bounds__(KVR_CUDA_THREADS)
 	size_t sums = kv_head * p->sums_head + row;
 	const float *from = p->out + kv_head * p->out_head + row * p->out_row;
 	size_t at = token * f.token_stride + head * f.head_stride;
-	double lse;
-	float sum = divisor(p->max[sums], p->sum[sums],
-			    f.sinks ? (double)f.sinks[head] : -INFINITY, &lse);
+	double sink = f.sinks ? (double)f.sinks[head] : -INFINITY;
+	double max = (double)p->max[sums] * M_LN2;
+	float sum = divisor(max, p->sum[sums], sink);
 
 	/* A row that saw no key: 0, not 0 / 0. */
-	for (uint32_t i = threadIdx.x; i < f.dim; i += KVR_CUDA_THREADS)
+	for (uint32_t i = threadIdx.x; i < f.dim; i += blockDim.x)
 		kvr_set(f.type, f.out, at + i, sum == 0 ? 0 : from[i] / sum);
 	if (threadIdx.x == 0 && f.lse)
-		f.lse[head * f.lse_head + token] = (float)lse;
+		f.lse[head * f.lse_head + token] =
+			(float)log_sum_exp(max, (double)p->sum[sums], sink);
 }
 
 cudaError_t kvr_cuda_normalise(const struct kvr_cuda_finish *finish,
@@ -146,5 +148,5 @@ cudaError_t kvr_cuda_normalise(const struct kvr_cuda_finish *finish,
 	return kvr_launch(
 		kvr_cuda_normalise_kernel,
 		dim3((unsigned)finish->partials.rows, finish->partials.heads),
-		dim3(KVR_CUDA_THREADS), 0, stream, *finish);
+		dim3(kvr_threads(finish->dim)), 0, stream, *finish);
 }

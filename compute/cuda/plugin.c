@@ -6,6 +6,8 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/driver.h"
 #include "compute/cuda/error.h"
+#include "compute/cuda/memory.h"
+#include "compute/cuda/stream.h"
 
 static enum kvr_status probe(char *reason, size_t bytes)
 {
@@ -38,5 +40,7 @@ KVR_API const struct kvr_accelerator_ops kvr_accelerator_plugin = {
 	.probe = probe,
 	.device_info = kvr_cuda_device_info,
 	.pointer_query = kvr_cuda_pointer_query,
+	.stream = &kvr_cuda_stream_ops,
 	.attention = &kvr_cuda_attention,
+	.memory = &kvr_cuda_memory,
 };

@@ -41,7 +41,7 @@ __device__ static void hide(const struct kvr_cuda_tile &t,
 	uint32_t i = 0;
 
 	for (uint32_t n = 0; n < KVR_CUDA_HELD; n++) {
-		uint32_t key = n * KVR_CUDA_THREADS + threadIdx.x;
+		uint32_t key = n * blockDim.x + threadIdx.x;
 
 		while (i < t.kv_count && key >= t.kv[i].end)
 			i++;
@@ -62,7 +62,7 @@ __device__ static void read(const struct kvr_cuda_tile &t, const float *from,
 			    float x[KVR_CUDA_HELD])
 {
 	for (uint32_t n = 0; n < KVR_CUDA_HELD; n++) {
-		uint32_t key = n * KVR_CUDA_THREADS + threadIdx.x;
+		uint32_t key = n * blockDim.x + threadIdx.x;
 
 		x[n] = key < t.keys ? score(t, from[key]) : -INFINITY;
 	}
@@ -80,7 +80,7 @@ __device__ static float largest(const float x[KVR_CUDA_HELD], float *shared)
 	if (threadIdx.x % WARP == 0)
 		shared[threadIdx.x / WARP] = m;
 	__syncthreads();
-	for (int i = 0; i < WARPS; i++)
+	for (unsigned i = 0; i < blockDim.x / WARP; i++)
 		m = fmaxf(m, shared[i]);
 	return m;
 }
@@ -94,7 +94,7 @@ __device__ static float total(float sum, float *shared)
 		shared[threadIdx.x / WARP] = sum;
 	__syncthreads();
 	sum = 0;
-	for (int i = 0; i < WARPS; i++)
+	for (unsigned i = 0; i < blockDim.x / WARP; i++)
 		sum += shared[i];
 	return sum;
 }
@@ -107,7 +107,7 @@ __device__ static float weigh(const struct kvr_cuda_tile &t,
 	float sum = 0;
 
 	for (uint32_t n = 0; n < KVR_CUDA_HELD; n++) {
-		uint32_t key = n * KVR_CUDA_THREADS + threadIdx.x;
+		uint32_t key = n * blockDim.x + threadIdx.x;
 		T p;
 
 		kvr_round(exp2f(x[n] - base), &p);
@@ -147,15 +147,18 @@ __global__ void __launch_bounds__(KVR_CUDA_THREADS)
 	}
 	if (decay == 1)
 		return;
-	for (uint32_t i = threadIdx.x; i < t.out_row; i += KVR_CUDA_THREADS)
+	for (uint32_t i = threadIdx.x; i < t.out_row; i += blockDim.x)
 		out[i] *= decay;
 }
 
 template <class T>
 static cudaError_t launch(const struct kvr_cuda_tile *tile, cudaStream_t stream)
 {
+	/* Two keys a thread, until a block is full. */
+	unsigned threads = kvr_threads((tile->keys + 1) / 2);
+
 	return kvr_launch(kvr_cuda_softmax_kernel<T>,
-			  dim3(tile->rows, tile->heads), dim3(KVR_CUDA_THREADS),
+			  dim3(tile->rows, tile->heads), dim3(threads),
 			  2 * WARPS * sizeof(float), stream, *tile);
 }
 

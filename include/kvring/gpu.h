@@ -20,6 +20,33 @@ enum kvr_gpu_ordering {
 	KVR_GPU_ORDERING_DEVICES = 2 /* every GPU of the machine */
 };
 
+/* How RDMA cards reach its memory: docs/gpu-memory.md. */
+enum kvr_gpu_way {
+	KVR_GPU_WAY_AUTO = 0, /* the first of these that works */
+	KVR_GPU_WAY_DMABUF = 1,
+	KVR_GPU_WAY_PEERMEM = 2 /* nvidia_peermem */
+};
+
+/* What makes visible to it what a card wrote. */
+enum kvr_gpu_flush {
+	KVR_GPU_FLUSH_AUTO = 0, /* the one that the GPU needs */
+	KVR_GPU_FLUSH_NONE = 1,
+	KVR_GPU_FLUSH_HOST = 2, /* cuFlushGPUDirectRDMAWrites */
+	KVR_GPU_FLUSH_READ = 3	/* the card reads back from the GPU */
+};
+
+/* How memory of GPUs is reached, by context. Elsewhere it changes nothing. */
+struct kvr_gpu_options {
+	size_t size;
+	enum kvr_gpu_way way;	  /* AUTO: KVRING_GPU_WAY, else as said */
+	enum kvr_gpu_flush flush; /* AUTO: KVRING_GPU_FLUSH, else as said */
+	/* 1: dma-bufs mapped by PCIe, 0: not, where a GPU has another way, too
+	 * (C2C); -1: KVRING_GPU_PCIE, else as is best */
+	int32_t pcie;
+};
+
+KVR_API void kvr_gpu_options_init(struct kvr_gpu_options *options);
+
 /* One GPU. Flags are 0 or 1, as the driver says. */
 struct kvr_gpu_info {
 	size_t size;
@@ -59,6 +86,29 @@ KVR_API void kvr_gpu_info_init(struct kvr_gpu_info *info);
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_gpu_get_info(uint32_t index, struct kvr_gpu_info *out, char *reason,
 		 size_t reason_bytes);
+
+/* How an RDMA card would reach memory of a GPU that cudaMalloc made. */
+struct kvr_gpu_path {
+	size_t size;
+	enum kvr_gpu_way way; /* the first to be tried; AUTO: there is none */
+	int by_pcie;	      /* of a dma-buf, where there is another way */
+	enum kvr_gpu_flush flush; /* AUTO: there is none that would do */
+	char why[320];		  /* ways left out, and why; or "" */
+	char flush_why[96];
+};
+
+KVR_API void kvr_gpu_path_init(struct kvr_gpu_path *path);
+
+/*
+ * What a context with the environment's settings would try for the RDMA device
+ * of that name ("mlx5_0") and the index-th GPU. By what drivers say: nothing
+ * is registered, and no context made on the GPU. When this is not KVR_OK,
+ * reason (KVR_OK: "") says why in reason_bytes. Errors: those of
+ * kvr_gpu_get_info and kvr_device_get_info.
+ */
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_gpu_get_path(const char *rdma_device, uint32_t index,
+		 struct kvr_gpu_path *out, char *reason, size_t reason_bytes);
 
 #ifdef __cplusplus
 }

@@ -69,6 +69,7 @@ enum kvr_progress {
 	KVR_PROGRESS_CALLER = 1	 /* only inside the caller's calls */
 };
 
+struct kvr_gpu_options; /* kvring/gpu.h */
 struct kvr_context_options {
 	size_t size; /* sizeof, set by init: how versions stay apart */
 	enum kvr_progress progress;
@@ -81,6 +82,7 @@ struct kvr_context_options {
 	int32_t gid_index;    /* verbs-exchange; -1: KVRING_GID_INDEX or best */
 	/* Plain writes, then an immediate; -1: KVRING_ADAPTIVE_ROUTING or 0 */
 	int32_t adaptive_routing;
+	const struct kvr_gpu_options *gpu; /* NULL: its init's */
 };
 
 /* Fills in the defaults: a progress thread, no log. Always first. */
@@ -101,10 +103,10 @@ KVR_API void kvr_context_close(struct kvr_context *context);
 struct kvr_memory;
 
 /*
- * Makes bytes at address usable as the source of blocks. The memory stays the
- * caller's, outlives the registration, and is written by the library only in
- * kvr_attention_page_append. It may be slow: do it once. Empty blocks need
- * none, bytes must not be 0. Errors: INVALID, NO_MEMORY, FORKED.
+ * Makes bytes at address, of the host or a GPU, usable as the source of blocks.
+ * They stay the caller's, outlive the registration, and are written by the
+ * library only in kvr_attention_page_append. Slow: do it once. bytes > 0.
+ * Errors: INVALID, NO_MEMORY, UNSUPPORTED, DEVICE, FORKED.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_memory_register(struct kvr_context *context, void *address, size_t bytes,
@@ -179,6 +181,7 @@ struct kvr_ring_options {
 	/* RDMA peers prove it first; NULL: KVRING_SECRET, _SECRET_FILE, none */
 	const void *secret;
 	size_t secret_bytes; /* <= 4096 */
+	int32_t gpu; /* whose memory the slots are (RDMA); -1: the host's */
 };
 
 KVR_API void kvr_ring_options_init(struct kvr_ring_options *options);
@@ -258,16 +261,15 @@ kvr_ring_get_failure(struct kvr_ring *ring, struct kvr_failure *out);
 struct kvr_ring_stats {
 	size_t size;
 	uint32_t generation;
-	uint64_t passes;	  /* begun */
-	uint64_t bytes_sent;	  /* payload, forwarding included */
-	uint64_t bytes_received;  /* payload */
-	uint64_t blocks_received; /* descriptors */
+	uint64_t passes;		     /* begun */
+	uint64_t bytes_sent, bytes_received; /* blocks, checksums, forwarded */
+	uint64_t blocks_received;	     /* descriptors */
 	uint64_t credits_granted;
-	uint64_t sleeps;	   /* times that progress slept */
-	uint64_t back_pressure;	   /* posts refused by a full queue */
-	uint64_t rnr_naks;	   /* RDMA, of the whole port; a bug if any */
-	const char *transport_in;  /* the edge from prev; static */
-	const char *transport_out; /* the edge to next; static */
+	uint64_t sleeps;	/* times that progress slept */
+	uint64_t back_pressure; /* posts refused by a full queue */
+	uint64_t rnr_naks;	/* RDMA, of the whole port; a bug if any */
+	const char *transport_in, *transport_out; /* from prev, to next */
+	const char *slots_by, *slots_flush; /* docs/gpu-memory.md; static all */
 };
 
 KVR_API void kvr_ring_stats_init(struct kvr_ring_stats *stats);
@@ -310,8 +312,8 @@ KVR_API void kvr_pass_desc_init(struct kvr_pass_desc *desc);
  * time. The local blocks start to travel at once (an accumulating lane's
  * when step 0 is released). *out is the ring's: no allocation, valid until
  * kvr_pass_end, and for its statistics until the next begin.
- * Errors: INVALID, LIMIT (a block larger than slot_bytes), STATE (a pass is
- * open), FORKED, and what the ring failed with.
+ * Errors: INVALID, LIMIT (a block larger than slot_bytes, or more segments in a
+ * chunk than RDMA carries), STATE, FORKED, and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_begin(struct kvr_ring *ring, const struct kvr_pass_desc *desc,
@@ -335,7 +337,7 @@ KVR_API void kvr_block_init(struct kvr_block *block);
  * several or none). The block may be read until it is released; up to `slots`
  * blocks may be held at once, but each held slot is one that prev cannot fill.
  * Waits up to wait_timeout_ms. Errors: END (all taken), CANCELLED, TIMEOUT,
- * INVALID, FORKED, STATE (too many held), and what the ring failed with.
+ * INVALID, FORKED, STATE (step - slots is held), and what the ring failed with.
  */
 KVR_API KVR_MUST_CHECK enum kvr_status
 kvr_pass_next(struct kvr_pass *pass, uint32_t lane, struct kvr_block *out);
@@ -375,12 +377,11 @@ KVR_API KVR_MUST_CHECK enum kvr_status kvr_pass_cancel(struct kvr_pass *pass);
 
 struct kvr_pass_stats {
 	size_t size;
-	uint32_t steps;		 /* blocks taken, local ones too, all lanes */
-	uint64_t bytes_sent;	 /* payload */
-	uint64_t bytes_received; /* payload */
-	uint64_t wall_ns;	 /* begin to end (or now) */
-	uint64_t exposed_ns;	 /* waited inside kvr_pass_next */
-	uint64_t held_ns;	 /* between next and release, steps added up */
+	uint32_t steps; /* blocks taken, local ones too, all lanes */
+	uint64_t bytes_sent, bytes_received; /* of blocks and checksums */
+	uint64_t wall_ns;		     /* begin to end (or now) */
+	uint64_t exposed_ns;		     /* waited inside kvr_pass_next */
+	uint64_t held_ns; /* between next and release, steps added up */
 };
 
 KVR_API void kvr_pass_stats_init(struct kvr_pass_stats *stats);

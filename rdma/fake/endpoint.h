@@ -29,6 +29,8 @@ struct fake_item {
 	uint8_t metadata[KVR_METADATA_MAX];
 };
 
+struct fake_bridge;
+
 struct fake_described {
 	struct kvr_descriptor descriptor;
 	uint8_t metadata[KVR_METADATA_MAX];
@@ -52,7 +54,8 @@ struct fake_endpoint {
 	bool armed;
 	int event_fd;
 
-	uint8_t *slots; /* IN */
+	uint8_t *slots;		    /* IN */
+	struct fake_bridge *bridge; /* IN; NULL: none */
 	size_t lane_offset[KVR_LANES_MAX], lane_stride[KVR_LANES_MAX];
 	struct fake_described *described; /* IN: [lane * slots + slot] */
 
@@ -73,7 +76,15 @@ extern pthread_mutex_t fake_lock;
 uint8_t *fake_slot_address(struct fake_endpoint *endpoint, uint32_t lane,
 			   uint32_t slot);
 
+/* A bridge for slots of so many bytes, where the script wants one. */
+enum kvr_status fake_bridge_open(struct fake_endpoint *in, size_t bytes);
+
 /* All of these with fake_lock held. */
+
+/* Where bytes for a slot are to be put that are not through the bridge. */
+uint8_t *fake_bridge_enter(struct fake_endpoint *in, uint8_t *to, size_t bytes);
+/* What was inside when the flush began comes out. Errors: AGAIN. */
+enum kvr_status fake_bridge_flush(struct fake_endpoint *in);
 uint64_t fake_now(const struct fake_endpoint *endpoint);
 uint32_t fake_queue_depth(const struct fake_endpoint *endpoint);
 

@@ -162,7 +162,7 @@ static enum kvr_status alloc_slots(struct fake_endpoint *e)
 		return KVR_ERR_NO_MEMORY;
 	e->described = calloc((size_t)e->config.lanes * e->config.slots,
 			      sizeof(*e->described));
-	return e->described ? KVR_OK : KVR_ERR_NO_MEMORY;
+	return e->described ? fake_bridge_open(e, total) : KVR_ERR_NO_MEMORY;
 }
 
 static enum kvr_status alloc_queue(struct fake_endpoint *e)
@@ -191,6 +191,7 @@ static void free_endpoint(struct fake_endpoint *e)
 	free(e->items);
 	free(e->sent);
 	free(e->described);
+	free(e->bridge);
 	free(e->slots);
 	free(e);
 }
@@ -399,6 +400,11 @@ static void fake_descriptor(struct kvr_endpoint *base, uint32_t lane,
 	*metadata = place->metadata;
 }
 
+static uint32_t fake_pieces_max(struct kvr_endpoint *base)
+{
+	return fake_endpoint(base)->script.pieces_max;
+}
+
 static enum kvr_status fake_write(struct kvr_endpoint *base,
 				  const struct kvr_write *write)
 {
@@ -514,8 +520,22 @@ static enum kvr_status fake_poll(struct kvr_endpoint *base,
 
 static enum kvr_status fake_flush(struct kvr_endpoint *base)
 {
+	struct fake_endpoint *e = fake_endpoint(base);
+	enum kvr_status status;
+
+	if (!e->bridge)
+		return KVR_OK;
+	pthread_mutex_lock(&fake_lock);
+	status = fake_bridge_flush(e);
+	pthread_mutex_unlock(&fake_lock);
+	return status;
+}
+
+static void fake_slots_info(struct kvr_endpoint *base,
+			    struct kvr_slots_info *out)
+{
 	(void)base;
-	return KVR_OK;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
 }
 
 static int fake_event_fd(struct kvr_endpoint *base)
@@ -570,11 +590,13 @@ const struct kvr_transport_ops kvr_fake_transport = {
 	.connect_poll = fake_connect_poll,
 	.slot = fake_slot,
 	.descriptor = fake_descriptor,
+	.pieces_max = fake_pieces_max,
 	.write = fake_write,
 	.describe = fake_describe,
 	.signal = fake_signal,
 	.poll = fake_poll,
 	.flush = fake_flush,
+	.slots_info = fake_slots_info,
 	.event_fd = fake_event_fd,
 	.arm = fake_arm,
 	.disarm = fake_disarm,

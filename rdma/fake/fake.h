@@ -15,8 +15,18 @@
 
 #include "runtime/transport.h"
 
+/* What is between the wire and the memory that lands in. */
+enum kvr_fake_bridge {
+	KVR_FAKE_BRIDGE_NONE,
+	KVR_FAKE_BRIDGE_FLUSHED, /* bytes come out at the receiver's flush */
+	KVR_FAKE_BRIDGE_STUCK	 /* nor then: as if nobody flushed */
+};
+
 struct kvr_fake_script {
 	uint64_t seed;
+
+	enum kvr_fake_bridge bridge;
+	uint32_t flush_calls; /* until a flush is through; 0: 1 */
 
 	/*
 	 * Nanoseconds; NULL: CLOCK_MONOTONIC. Nothing sleeps on it: whoever
@@ -37,6 +47,8 @@ struct kvr_fake_script {
 
 	/* Outstanding writes before AGAIN, <= 192; 0: 64. Not the signals. */
 	uint32_t queue_depth;
+
+	uint32_t pieces_max; /* of one write; 0: any number */
 
 	/*
 	 * Sees the bytes of each chunk as it lands at rank `to`, and may

@@ -187,6 +187,7 @@ static void arrive(struct fake_endpoint *from, const struct fake_item *item)
 		uint8_t *at = fake_slot_address(to, item->lane, item->slot) +
 			      item->offset;
 
+		at = fake_bridge_enter(to, at, item->bytes);
 		kvr_gather_copy(&gather, at, item->bytes);
 		if (from->script.land)
 			from->script.land(from->script.land_arg,

@@ -32,9 +32,6 @@
 #define TRIAL_FIRST 32
 #define TRIAL_LAST 4096
 
-/* Weight of a new time in the average: 1 of so many. */
-#define WEIGHT 4
-
 #ifdef __SSE2__
 
 #define LINE 64
@@ -88,14 +85,17 @@ static uint64_t clock_ns(void)
 
 static void end_trial(struct shm_copier *copier)
 {
-	const uint64_t *cost = copier->cost;
+	uint64_t *cost = copier->cost;
 
 	copier->trying = false;
 	if (cost[!copier->best] < cost[copier->best]) {
 		copier->best = !copier->best;
 		copier->interval = TRIAL_FIRST;
-	} else if (copier->interval < TRIAL_LAST) {
-		copier->interval *= 2;
+	} else {
+		/* From here on anew: the machine may have changed. */
+		cost[copier->best] = 0;
+		if (copier->interval < TRIAL_LAST)
+			copier->interval *= 2;
 	}
 	copier->left = copier->interval;
 }
@@ -115,17 +115,18 @@ enum shm_way shm_copier_choose(struct shm_copier *copier)
 	return copier->trying ? !copier->best : copier->best;
 }
 
-/* One copy that was interrupted must not condemn its way: at most doubled. */
+/*
+ * The least, of a trial or of the time between two: whatever else the machine
+ * does only ever adds. Averages of a busy one would send us to and fro.
+ */
 void shm_copier_note(struct shm_copier *copier, enum shm_way way, size_t bytes,
 		     uint64_t ns)
 {
 	uint64_t *cost = &copier->cost[way];
 	uint64_t now = ns * 1024 / bytes + 1;
 
-	if (*cost == 0 || now <= *cost)
+	if (*cost == 0 || now < *cost)
 		*cost = now;
-	else
-		*cost += (now < 2 * *cost ? now - *cost : *cost) / WEIGHT;
 }
 
 void shm_copier_copy(struct shm_copier *copier, struct kvr_gather *gather,

@@ -78,7 +78,7 @@ enum shm_way { SHM_PLAIN, SHM_STREAM, SHM_WAYS };
 
 /* Which way to copy large pieces is fast here; zero: not known yet. */
 struct shm_copier {
-	uint64_t cost[SHM_WAYS]; /* ns for 1024 bytes; 0: never tried */
+	uint64_t cost[SHM_WAYS]; /* least ns for 1024 bytes; 0: none yet */
 	enum shm_way best;
 	bool trying;		 /* the other one */
 	uint32_t interval, left; /* copies between two trials; until then */

@@ -288,6 +288,12 @@ static void run_now(struct shm_endpoint *e)
 		wake_peer(e);
 }
 
+static uint32_t shm_pieces_max(struct kvr_endpoint *base)
+{
+	(void)base;
+	return 0;
+}
+
 static enum kvr_status shm_write(struct kvr_endpoint *base,
 				 const struct kvr_write *write)
 {
@@ -453,6 +459,13 @@ static enum kvr_status shm_flush(struct kvr_endpoint *base)
 	return KVR_OK;
 }
 
+static void shm_slots_info(struct kvr_endpoint *base,
+			   struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
+}
+
 static int shm_event_fd(struct kvr_endpoint *base)
 {
 	return shm_endpoint(base)->epoll_fd;
@@ -510,11 +523,13 @@ const struct kvr_transport_ops kvr_shm_transport = {
 	.connect_poll = shm_connect_poll,
 	.slot = shm_slot,
 	.descriptor = shm_descriptor,
+	.pieces_max = shm_pieces_max,
 	.write = shm_write,
 	.describe = shm_describe,
 	.signal = shm_signal,
 	.poll = shm_poll,
 	.flush = shm_flush,
+	.slots_info = shm_slots_info,
 	.event_fd = shm_event_fd,
 	.arm = shm_arm,
 	.disarm = shm_disarm,

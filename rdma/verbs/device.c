@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "rdma/verbs/device.h"
+#include "rdma/verbs/reach.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -212,41 +212,30 @@ uint64_t verbs_unready(struct kvr_transport *base)
 
 void verbs_memory_deregister(struct kvr_transport *base, void *key)
 {
-	struct verbs_memory *memory = key;
-
 	(void)base;
-	for (uint32_t rail = 0; memory && rail < VERBS_RAILS_MAX; rail++)
-		if (memory->mr[rail])
-			ibv_dereg_mr(memory->mr[rail]);
-	free(memory);
+	verbs_unreach(key);
 }
 
 enum kvr_status verbs_memory_register(struct kvr_transport *base, void *address,
 				      size_t bytes, void **key)
 {
 	struct verbs_transport *t = (struct verbs_transport *)base;
-	struct verbs_memory *memory = calloc(1, sizeof(*memory));
-	char operation[64];
+	/* Read only, and by this side only. */
+	struct verbs_wish wish = {
+		.address = address,
+		.bytes = bytes,
+		.what = "memory to send",
+	};
+	struct kvr_pointer_info pointer;
+	struct verbs_memory *memory;
+	enum kvr_status status = verbs_what_is(t, address, &pointer);
 
-	if (!memory)
-		return KVR_ERR_NO_MEMORY;
-	for (uint32_t rail = 0; rail < t->rails; rail++) {
-		struct verbs_device *device = &t->device[rail];
-		enum kvr_status status;
-
-		/* Read only, and by this side only. */
-		memory->mr[rail] =
-			ibv_reg_mr(device->pd_out, address, bytes, 0);
-		if (memory->mr[rail])
-			continue;
-		snprintf(operation, sizeof(operation), "register %zu bytes",
-			 bytes);
-		status = verbs_errno(
-			t->log, ibv_get_device_name(device->context->device),
-			operation);
-		verbs_memory_deregister(base, memory);
+	if (status != KVR_OK)
 		return status;
-	}
-	*key = memory;
-	return KVR_OK;
+	for (uint32_t rail = 0; rail < t->rails; rail++)
+		wish.pd[rail] = t->device[rail].pd_out;
+	status = verbs_reach(t, &wish, &pointer, &memory);
+	if (status == KVR_OK)
+		*key = memory;
+	return status;
 }

@@ -17,6 +17,7 @@
 #include <infiniband/verbs.h>
 #include <rdma/rdma_cma.h>
 
+#include "rdma/verbs/ladder.h"
 #include "runtime/transport.h"
 
 #define VERBS_RAILS_MAX 4
@@ -34,19 +35,26 @@ struct verbs_device {
 	struct sockaddr_storage local; /* librdmacm: the port's address */
 };
 
+/* That the rails reach the memory of a GPU, by that rung of ladder.h. */
+#define VERBS_PROOFS_MAX 32
+
+struct verbs_proof {
+	uint32_t device;
+	struct verbs_step step;
+};
+
 struct verbs_transport {
 	struct kvr_transport base;
 	const struct kvr_log *log;
 	uint32_t queue_pairs;		    /* of an edge, on each rail */
 	bool adaptive_routing;		    /* see post.c */
 	struct rdma_event_channel *channel; /* of the anchors; or NULL */
+	struct kvr_gpu_settings gpu;
+	const char *sysfs; /* where it is mounted */
+	struct verbs_proof proof[VERBS_PROOFS_MAX];
+	uint32_t proof_count; /* see reach.c */
 	uint32_t rails;
 	struct verbs_device device[VERBS_RAILS_MAX];
-};
-
-/* A registration on each rail. */
-struct verbs_memory {
-	struct ibv_mr *mr[VERBS_RAILS_MAX];
 };
 
 /* "name[:port],..." as one of its members. */

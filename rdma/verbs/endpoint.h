@@ -8,7 +8,9 @@
 
 #include "rdma/edge.h"
 #include "rdma/verbs/device.h"
+#include "rdma/verbs/flush.h"
 #include "rdma/verbs/message.h"
+#include "rdma/verbs/reach.h"
 #include "rdma/verbs/verbs.h"
 
 /* ------------------------------------------------------------- address */
@@ -155,7 +157,9 @@ struct verbs_endpoint {
 	struct kvr_landing layout;
 	uint8_t *memory;
 	size_t memory_bytes;
-	struct ibv_mr *mr_slots[VERBS_RAILS_MAX];
+	uint8_t *slots; /* IN: behind the descriptors, or on a GPU */
+	struct verbs_memory *reached; /* IN: the slots; NULL: they are empty */
+	struct verbs_flush *flush;    /* IN: NULL where none is needed */
 	struct ibv_mr *mr_described[VERBS_RAILS_MAX];
 	uint32_t *describe_end; /* OUT: per place, QP 0's posted at its last */
 	bool *describe_used;
@@ -246,6 +250,7 @@ bool verbs_drain_sends(struct verbs_endpoint *e, int64_t deadline_ns);
 
 /* ----------------------------------------------------------------- post.c */
 
+uint32_t verbs_pieces_max(struct kvr_endpoint *base);
 enum kvr_status verbs_write(struct kvr_endpoint *base,
 			    const struct kvr_write *write);
 enum kvr_status verbs_describe(struct kvr_endpoint *base,
@@ -262,6 +267,14 @@ void verbs_post_fence(struct verbs_endpoint *e, struct verbs_qp *q);
 enum kvr_status verbs_post_message(struct verbs_endpoint *e, uint32_t index);
 
 /* -------------------------------------------------------------- landing.c */
+
+/* From the first slot to this one. */
+static inline size_t verbs_slot_offset(const struct verbs_endpoint *e,
+				       uint32_t lane, uint32_t slot)
+{
+	return e->layout.slots[lane] - e->layout.slots[0] +
+	       e->layout.stride[lane] * slot;
+}
 
 enum kvr_status verbs_domains_open(struct verbs_endpoint *e);
 void verbs_domains_close(struct verbs_endpoint *e);

@@ -4,7 +4,7 @@
  * alone in its protection domain. On OUT the descriptors on their way there,
  * with the same layout.
  */
-#include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -49,26 +49,99 @@ static size_t described_bytes(const struct verbs_endpoint *e)
 	return sizeof(struct kvr_described) * e->config.lanes * e->config.slots;
 }
 
-static enum kvr_status register_in(struct verbs_endpoint *e, uint32_t rail)
+static size_t slots_bytes(const struct verbs_endpoint *e)
 {
-	struct verbs_device *device = verbs_rail(e, rail);
-	const char *name = ibv_get_device_name(device->context->device);
-	size_t before = e->layout.slots[0];
+	return e->layout.bytes - e->layout.slots[0];
+}
 
-	/* A descriptor is read when its immediate is: in order, no flush. */
-	e->mr_described[rail] =
-		ibv_reg_mr(e->pd[rail], e->memory, described_bytes(e),
-			   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-	if (!e->mr_described[rail])
-		return verbs_errno(e->config.log, name, "register descriptors");
-	if (e->memory_bytes == before)
-		return KVR_OK;
-	e->mr_slots[rail] = ibv_reg_mr(e->pd[rail], e->memory + before,
-				       e->memory_bytes - before, SLOT_ACCESS);
-	if (!e->mr_slots[rail])
-		return verbs_errno(e->config.log, name,
-				   "register landing slots");
+static enum kvr_status register_described(struct verbs_endpoint *e)
+{
+	for (uint32_t rail = 0; rail < e->rails; rail++) {
+		struct verbs_device *device = verbs_rail(e, rail);
+
+		/* A descriptor is read when its immediate is: in order, and no
+		 * flush. */
+		e->mr_described[rail] = ibv_reg_mr(
+			e->pd[rail], e->memory, described_bytes(e),
+			IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+		if (!e->mr_described[rail])
+			return verbs_errno(
+				e->config.log,
+				ibv_get_device_name(device->context->device),
+				"register descriptors");
+	}
 	return KVR_OK;
+}
+
+/* A slot has one key on each rail. */
+static enum kvr_status check_whole(const struct verbs_endpoint *e)
+{
+	if (e->reached->parts == 1)
+		return KVR_OK;
+	kvr_log(e->config.log, KVR_LOG_ERROR,
+		"rank %" PRIu32 ": verbs: landing slots of %zu bytes exceed "
+		"what a card registers at once, %zu: use fewer or smaller",
+		e->config.rank, e->reached->bytes, e->reached->part_bytes);
+	return KVR_ERR_LIMIT;
+}
+
+static enum kvr_status reach_slots(struct verbs_endpoint *e)
+{
+	struct verbs_wish wish = {
+		.address = e->slots,
+		.bytes = slots_bytes(e),
+		.access = SLOT_ACCESS,
+		.what = "landing slots",
+	};
+	struct kvr_pointer_info pointer = {.kind = KVR_POINTER_HOST};
+	enum kvr_status status = KVR_OK;
+
+	for (uint32_t rail = 0; rail < e->rails; rail++)
+		wish.pd[rail] = e->pd[rail];
+	/* Ours: of the host, unless we allocated it on a GPU. */
+	if (e->config.on_gpu)
+		status = verbs_what_is(e->transport, e->slots, &pointer);
+	if (status == KVR_OK)
+		status =
+			verbs_reach(e->transport, &wish, &pointer, &e->reached);
+	if (status == KVR_OK)
+		status = check_whole(e);
+	if (status != KVR_OK || !e->config.on_gpu)
+		return status;
+	return verbs_flush_open(e->transport, e->reached, e->config.gpu,
+				&e->flush);
+}
+
+static enum kvr_status allocate_on_gpu(struct verbs_endpoint *e)
+{
+	const struct kvr_accelerator_ops *gpu =
+		e->transport->gpu.present ? e->transport->gpu.present() : NULL;
+	char reason[VERBS_WHY_BYTES] = "no plug-in for GPUs is open";
+	enum kvr_status status = KVR_ERR_UNSUPPORTED;
+	void *memory = NULL;
+
+	if (gpu)
+		status = gpu->memory->allocate(e->config.gpu, slots_bytes(e),
+					       &memory, reason, sizeof(reason));
+	if (status != KVR_OK)
+		kvr_log(e->config.log, KVR_LOG_ERROR,
+			"rank %" PRIu32 ": %zu bytes of landing slots on GPU "
+			"%" PRIu32 ": %s",
+			e->config.rank, slots_bytes(e), e->config.gpu, reason);
+	else
+		e->slots = memory;
+	return status;
+}
+
+static enum kvr_status open_in(struct verbs_endpoint *e)
+{
+	enum kvr_status status = register_described(e);
+
+	if (status != KVR_OK || slots_bytes(e) == 0)
+		return status;
+	if (e->config.on_gpu)
+		status = allocate_on_gpu(e);
+	return status == KVR_OK ? reach_slots(e) : status;
 }
 
 /* Descriptors go over queue pair 0 alone, so over rail 0. */
@@ -92,11 +165,13 @@ static enum kvr_status register_out(struct verbs_endpoint *e)
 
 enum kvr_status verbs_landing_open(struct verbs_endpoint *e)
 {
-	enum kvr_status status = KVR_OK;
 	void *memory;
 
 	kvr_landing_init(&e->config, 0, &e->layout);
-	e->memory_bytes = verbs_is_in(e) ? e->layout.bytes : described_bytes(e);
+	e->memory_bytes = described_bytes(e);
+	if (verbs_is_in(e))
+		e->memory_bytes =
+			e->config.on_gpu ? e->layout.slots[0] : e->layout.bytes;
 	/* Populated: the hot path takes no page faults. */
 	memory = mmap(NULL, e->memory_bytes, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -109,20 +184,26 @@ enum kvr_status verbs_landing_open(struct verbs_endpoint *e)
 		return verbs_errno(e->config.log, "host memory", "madvise");
 	if (!verbs_is_in(e))
 		return register_out(e);
-	for (uint32_t rail = 0; rail < e->rails && status == KVR_OK; rail++)
-		status = register_in(e, rail);
-	return status;
+	if (!e->config.on_gpu)
+		e->slots = e->memory + e->layout.slots[0];
+	return open_in(e);
 }
 
 void verbs_landing_close(struct verbs_endpoint *e)
 {
+	verbs_flush_close(e->flush);
+	verbs_unreach(e->reached);
+	e->flush = NULL;
+	e->reached = NULL;
 	for (uint32_t rail = 0; rail < VERBS_RAILS_MAX; rail++) {
-		if (e->mr_slots[rail])
-			ibv_dereg_mr(e->mr_slots[rail]);
 		if (e->mr_described[rail])
 			ibv_dereg_mr(e->mr_described[rail]);
-		e->mr_slots[rail] = e->mr_described[rail] = NULL;
+		e->mr_described[rail] = NULL;
 	}
+	if (e->config.on_gpu && e->slots)
+		e->transport->gpu.present()->memory->release(e->config.gpu,
+							     e->slots);
+	e->slots = NULL;
 	if (e->memory)
 		munmap(e->memory, e->memory_bytes);
 	e->memory = NULL;
@@ -137,10 +218,11 @@ void verbs_landing_grant(const struct verbs_endpoint *e,
 {
 	*out = (struct verbs_grant){
 		.address = (uint64_t)(uintptr_t)e->memory,
+		.slots_address = (uint64_t)(uintptr_t)e->slots,
 	};
 	for (uint32_t rail = 0; rail < e->rails; rail++) {
 		out->described_key[rail] = e->mr_described[rail]->rkey;
-		if (e->mr_slots[rail])
-			out->slots_key[rail] = e->mr_slots[rail]->rkey;
+		if (e->reached)
+			out->slots_key[rail] = e->reached->mr[rail]->rkey;
 	}
 }

@@ -41,10 +41,10 @@ struct verbs_hello {
 };
 
 struct verbs_grant {
-	uint64_t address; /* of the landing memory */
+	uint64_t address; /* of the descriptors */
 	uint32_t slots_key[VERBS_RAILS_MAX];
 	uint32_t described_key[VERBS_RAILS_MAX];
-	uint64_t reserved;
+	uint64_t slots_address; /* of the first slot: maybe of a GPU */
 };
 
 struct verbs_message {

@@ -92,6 +92,25 @@ static bool is_last(const struct verbs_endpoint *e,
 	return kvr_imm_decode(write->imm).chunk + e->qps >= write->chunks;
 }
 
+/* As much of *part bytes as one registration has. */
+static struct ibv_sge element(const struct verbs_qp *q,
+			      const struct kvr_piece *piece, size_t offset,
+			      size_t *part)
+{
+	const uint64_t address = (uintptr_t)piece->address + offset;
+	const struct ibv_mr *mr;
+	size_t left;
+
+	mr = verbs_memory_at(piece->key, q->rail, address, &left);
+	if (*part > left)
+		*part = left;
+	return (struct ibv_sge){
+		.addr = address,
+		.length = (uint32_t)*part,
+		.lkey = mr->lkey,
+	};
+}
+
 /* The next pieces of the chunk, at most sge_max; returns their bytes. */
 static size_t collect(const struct verbs_qp *q, struct kvr_gather *gather,
 		      size_t left, struct ibv_sge *sge, int *count)
@@ -101,18 +120,13 @@ static size_t collect(const struct verbs_qp *q, struct kvr_gather *gather,
 	*count = 0;
 	while (left > 0 && (uint32_t)*count < q->sge_max) {
 		const struct kvr_piece *piece = gather->piece;
-		const struct verbs_memory *memory = piece->key;
 		size_t part = piece->bytes - gather->offset;
 
 		if (part > left)
 			part = left;
 		if (part > 0)
-			sge[(*count)++] = (struct ibv_sge){
-				.addr = (uintptr_t)piece->address +
-					gather->offset,
-				.length = (uint32_t)part,
-				.lkey = memory->mr[q->rail]->lkey,
-			};
+			sge[(*count)++] =
+				element(q, piece, gather->offset, &part);
 		left -= part;
 		total += part;
 		gather->offset += part;
@@ -124,6 +138,18 @@ static size_t collect(const struct verbs_qp *q, struct kvr_gather *gather,
 	return total;
 }
 
+/* Registrations that [offset, offset + bytes) of a piece lies in. */
+static uint32_t spanned(const struct kvr_piece *piece, size_t offset,
+			size_t bytes)
+{
+	const struct verbs_memory *memory = piece->key;
+	const size_t first =
+		(uintptr_t)piece->address + offset - memory->address;
+
+	return (uint32_t)((first + bytes - 1) / memory->part_bytes -
+			  first / memory->part_bytes + 1);
+}
+
 /* How many requests the chunk needs; 0: a piece is not registered. */
 static uint32_t requests(const struct verbs_qp *q, struct kvr_gather gather,
 			 size_t left)
@@ -133,10 +159,13 @@ static uint32_t requests(const struct verbs_qp *q, struct kvr_gather gather,
 	while (left > 0) {
 		size_t part = gather.piece->bytes - gather.offset;
 
+		if (part > left)
+			part = left;
 		if (part > 0 && !gather.piece->key)
 			return 0;
-		pieces += part > 0;
-		left -= part < left ? part : left;
+		if (part > 0)
+			pieces += spanned(gather.piece, gather.offset, part);
+		left -= part;
 		gather.piece++;
 		gather.offset = 0;
 	}
@@ -162,8 +191,8 @@ static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 {
 	const bool apart = e->transport->adaptive_routing;
 	struct ibv_sge sge[32];
-	uint64_t target = e->grant.address + e->layout.slots[write->lane] +
-			  e->layout.stride[write->lane] * write->slot +
+	uint64_t target = e->grant.slots_address +
+			  verbs_slot_offset(e, write->lane, write->slot) +
 			  write->offset;
 	enum kvr_status status = KVR_OK;
 	size_t left = write->bytes;
@@ -189,6 +218,17 @@ static enum kvr_status post_chunk(struct verbs_endpoint *e, struct verbs_qp *q,
 	if (apart && status == KVR_OK)
 		status = post_arrival(e, q, write);
 	return status;
+}
+
+uint32_t verbs_pieces_max(struct kvr_endpoint *base)
+{
+	const struct verbs_endpoint *e = verbs_endpoint(base);
+	uint32_t least = UINT32_MAX;
+
+	for (uint32_t i = 0; i < e->qps; i++)
+		if (e->qp[i].sge_max < least)
+			least = e->qp[i].sge_max;
+	return REQUESTS_MAX * least;
 }
 
 enum kvr_status verbs_write(struct kvr_endpoint *base,

@@ -6,37 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rdma/verbs/reach.h"
+
 static struct ibv_device *find(struct ibv_device **list, const char *name)
 {
 	for (; *list; list++)
 		if (!strcmp(ibv_get_device_name(*list), name))
 			return *list;
 	return NULL;
-}
-
-/*
- * Registers a file descriptor that cannot be one. A driver without dma-buf
- * says that it does not support the call; one with it looks the descriptor
- * up, and fails at that.
- */
-static int probe_dmabuf(struct ibv_context *context)
-{
-	struct ibv_pd *pd = ibv_alloc_pd(context);
-	struct ibv_mr *mr;
-	int answer = -1;
-
-	if (!pd)
-		return -1;
-	errno = 0;
-	mr = ibv_reg_dmabuf_mr(pd, 0, 0, 0, -1, 0);
-	if (mr)
-		ibv_dereg_mr(mr);
-	else if (errno == EOPNOTSUPP || errno == EPROTONOSUPPORT)
-		answer = 0;
-	else if (errno == EBADF)
-		answer = 1;
-	ibv_dealloc_pd(pd);
-	return answer;
 }
 
 static int probe_port(struct ibv_context *context, uint32_t index,
@@ -53,9 +30,9 @@ static int probe_port(struct ibv_context *context, uint32_t index,
 	return 0;
 }
 
-static int probe_context(struct ibv_context *context,
-			 struct kvr_device_info *out)
+static int probe_context(struct ibv_context *context, void *arg)
 {
+	struct kvr_device_info *out = arg;
 	struct ibv_device_attr device;
 	uint32_t i;
 	int error = ibv_query_device(context, &device);
@@ -69,15 +46,16 @@ static int probe_context(struct ibv_context *context,
 		if (error)
 			return error;
 	}
-	out->dmabuf = probe_dmabuf(context);
+	out->dmabuf = verbs_maps_dmabuf(context);
 	return 0;
 }
 
-static enum kvr_status probe_device(struct ibv_device *device,
-				    struct kvr_device_info *out, char *reason,
-				    size_t reason_bytes)
+/* What is asked of a device that is open; 0 or an errno. */
+typedef int (*ask_fn)(struct ibv_context *context, void *arg);
+
+static enum kvr_status ask_device(struct ibv_device *device, ask_fn ask,
+				  void *arg, char *reason, size_t reason_bytes)
 {
-	struct kvr_device_info info = *out;
 	struct ibv_context *context;
 	int error;
 
@@ -88,19 +66,16 @@ static enum kvr_status probe_device(struct ibv_device *device,
 			 strerror(errno));
 		return KVR_ERR_DEVICE;
 	}
-	error = probe_context(context, &info);
+	error = ask(context, arg);
 	ibv_close_device(context);
-	if (error) {
-		snprintf(reason, reason_bytes, "ibv_query: %s",
-			 strerror(error));
-		return KVR_ERR_DEVICE;
-	}
-	*out = info;
-	return KVR_OK;
+	if (!error)
+		return KVR_OK;
+	snprintf(reason, reason_bytes, "ibv_query: %s", strerror(error));
+	return KVR_ERR_DEVICE;
 }
 
-enum kvr_status kvr_verbs_probe(const char *name, struct kvr_device_info *out,
-				char *reason, size_t reason_bytes)
+static enum kvr_status ask_named(const char *name, ask_fn ask, void *arg,
+				 char *reason, size_t reason_bytes)
 {
 	struct ibv_device **list, *device;
 	enum kvr_status status = KVR_ERR_END;
@@ -114,9 +89,68 @@ enum kvr_status kvr_verbs_probe(const char *name, struct kvr_device_info *out,
 	}
 	device = find(list, name);
 	if (device)
-		status = probe_device(device, out, reason, reason_bytes);
+		status = ask_device(device, ask, arg, reason, reason_bytes);
 	else
 		snprintf(reason, reason_bytes, "libibverbs does not list it");
 	ibv_free_device_list(list);
+	return status;
+}
+
+enum kvr_status kvr_verbs_probe(const char *name, struct kvr_device_info *out,
+				char *reason, size_t reason_bytes)
+{
+	struct kvr_device_info info = *out;
+	enum kvr_status status =
+		ask_named(name, probe_context, &info, reason, reason_bytes);
+
+	if (status == KVR_OK)
+		*out = info;
+	return status;
+}
+
+/* ------------------------------------------------------------ GPU's memory */
+
+struct card {
+	int dmabuf;
+	bool can_read;
+};
+
+static int ask_card(struct ibv_context *context, void *arg)
+{
+	struct card *card = arg;
+	struct ibv_device_attr attr;
+	int error = ibv_query_device(context, &attr);
+
+	if (error)
+		return error;
+	card->dmabuf = verbs_maps_dmabuf(context);
+	card->can_read = attr.max_qp_rd_atom > 0;
+	return 0;
+}
+
+enum kvr_status kvr_verbs_gpu_path(const char *name,
+				   const struct kvr_gpu_settings *settings,
+				   const struct kvr_gpu_info *gpu,
+				   struct kvr_gpu_path *out, char *reason,
+				   size_t reason_bytes)
+{
+	struct card card = {.dmabuf = -1};
+	enum kvr_status status =
+		ask_named(name, ask_card, &card, reason, reason_bytes);
+	const struct verbs_ladder_facts facts = {
+		/* As cudaMalloc makes it. */
+		.pointer = {.kind = KVR_POINTER_DEVICE,
+			    .direct_rdma = gpu->direct_rdma},
+		.gpu = *gpu,
+		.nic_dmabuf = card.dmabuf,
+		.peermem = verbs_peermem_loaded("/sys"),
+		.same_switch =
+			verbs_same_switch("/sys", name, gpu->pci_address),
+		.wanted = settings->way,
+		.pcie = settings->pcie,
+	};
+
+	if (status == KVR_OK)
+		verbs_path_of(&facts, settings->flush, card.can_read, out);
 	return status;
 }

@@ -57,6 +57,8 @@ static enum kvr_status open_by(const struct kvr_transport_ops *ops,
 	t->log = config->log;
 	t->queue_pairs = config->queue_pairs ? config->queue_pairs : 1;
 	t->adaptive_routing = config->adaptive_routing;
+	t->gpu = config->gpu;
+	t->sysfs = "/sys";
 	status = ops == &kvr_verbs_transport
 			 ? verbs_devices_by_cm(t, config)
 			 : verbs_devices_by_exchange(t, config);
@@ -295,8 +297,7 @@ static void *verbs_slot(struct kvr_endpoint *base, uint32_t lane, uint32_t slot)
 {
 	const struct verbs_endpoint *e = verbs_endpoint(base);
 
-	return e->memory + e->layout.slots[lane] +
-	       e->layout.stride[lane] * slot;
+	return e->slots + verbs_slot_offset(e, lane, slot);
 }
 
 static void verbs_descriptor(struct kvr_endpoint *base, uint32_t lane,
@@ -312,11 +313,25 @@ static void verbs_descriptor(struct kvr_endpoint *base, uint32_t lane,
 	*metadata = place->metadata;
 }
 
-/* Host memory: a completion says that the bytes are there. */
-static enum kvr_status verbs_flush(struct kvr_endpoint *base)
+/* Of host memory a completion says that the bytes are there. */
+static enum kvr_status verbs_flush_slots(struct kvr_endpoint *base)
 {
-	(void)base;
-	return KVR_OK;
+	struct verbs_flush *flush = verbs_endpoint(base)->flush;
+
+	return flush ? verbs_flush_poll(flush) : KVR_OK;
+}
+
+static void verbs_slots_info(struct kvr_endpoint *base,
+			     struct kvr_slots_info *out)
+{
+	const struct verbs_endpoint *e = verbs_endpoint(base);
+
+	*out = (struct kvr_slots_info){
+		.by = verbs_rung_name(e->reached ? e->reached->step.rung
+						 : VERBS_RUNG_HOST),
+		.flush = verbs_flush_name(e->flush ? verbs_flush_way(e->flush)
+						   : KVR_GPU_FLUSH_NONE),
+	};
 }
 
 static int verbs_event_fd(struct kvr_endpoint *base)
@@ -327,16 +342,18 @@ static int verbs_event_fd(struct kvr_endpoint *base)
 /* Two ways to meet, and all the rest alike. */
 #define ALIKE                                                                  \
 	.unordered = true, .between_processes = true, .asks_secret = true,     \
-	.close = verbs_close, .memory_register = verbs_memory_register,        \
+	.takes_gpu = true, .close = verbs_close,                               \
+	.memory_register = verbs_memory_register,                              \
 	.memory_deregister = verbs_memory_deregister,                          \
 	.unready = verbs_unready, .endpoint_open = verbs_endpoint_open,        \
 	.endpoint_close = verbs_endpoint_close, .address = verbs_address_of,   \
 	.reaches = verbs_reaches, .connect = verbs_connect,                    \
 	.connect_poll = verbs_connect_poll, .slot = verbs_slot,                \
-	.descriptor = verbs_descriptor, .write = verbs_write,                  \
-	.describe = verbs_describe, .signal = verbs_signal,                    \
-	.poll = verbs_poll, .flush = verbs_flush, .event_fd = verbs_event_fd,  \
-	.arm = verbs_arm, .disarm = verbs_disarm
+	.descriptor = verbs_descriptor, .pieces_max = verbs_pieces_max,        \
+	.write = verbs_write, .describe = verbs_describe,                      \
+	.signal = verbs_signal, .poll = verbs_poll,                            \
+	.flush = verbs_flush_slots, .slots_info = verbs_slots_info,            \
+	.event_fd = verbs_event_fd, .arm = verbs_arm, .disarm = verbs_disarm
 
 const struct kvr_transport_ops kvr_verbs_transport = {
 	.name = "verbs",

@@ -76,6 +76,19 @@ def check(budget, used, targets):
                 yield f"{kernel}, {target}: {got[2]} bytes on the stack"
 
 
+PERCENT = re.compile(r"^(\w+): .* (\d+) % of the threads")
+
+
+def summary(lines):
+    """scripts/test.sh shows lines that begin so."""
+    percents = {}
+    for line in lines:
+        if match := PERCENT.match(line):
+            percents.setdefault(match[1], set()).add(int(match[2]))
+    print("report: occupancy of " + ", ".join(
+        f"{gpu} {min(p)} to {max(p)} %" for gpu, p in sorted(percents.items())))
+
+
 def occupancy(program, budget, used):
     """Prints it; false when a kernel does not fit."""
     rows = "".join(
@@ -85,6 +98,7 @@ def occupancy(program, budget, used):
     done = subprocess.run([program], input=rows, text=True,
                           stdout=subprocess.PIPE)
     print(done.stdout, end="")
+    summary(done.stdout.splitlines())
     return done.returncode == 0
 
 

@@ -4,6 +4,8 @@
 
     budget_self_test.py OCCUPANCY
 """
+import contextlib
+import io
 import pathlib
 import sys
 import tempfile
@@ -50,7 +52,9 @@ def judged(program, budget, text):
         kernels = pathlib.Path(directory) / "kernels.log"
         table.write_text(budget)
         kernels.write_text(text)
-        return checker.judge(table, ["sm_80", "sm_90a"], program, [kernels])
+        with contextlib.redirect_stdout(io.StringIO()):
+            return checker.judge(table, ["sm_80", "sm_90a"], program,
+                                 [kernels])
 
 
 def main():

@@ -298,6 +298,9 @@ static CUresult attribute_of(const struct emu_area *area,
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
 		*(size_t *)out = area->size;
 		return CUDA_SUCCESS;
+	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+		*(CUmemoryPool *)out = NULL; /* cudaMalloc's is of none */
+		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_BUFFER_ID:
 		*(unsigned long long *)out = area->id;
 		return CUDA_SUCCESS;

@@ -37,9 +37,9 @@ RULES = [  # where, what quoted includes it may name
     (r"runtime/registry\.c", [PUBLIC, r"(runtime|rdma|compute)/.*"]),
     (r"runtime/.*", [PUBLIC, r"runtime/.*"]),
     (r"rdma/(?P<back>[^/]+)/.*",
-     [PUBLIC, SEAM % "transport|wire|log|clock|secret", r"rdma/[^/]+\.h",
+     [PUBLIC, SEAM % r"transport|wire|log|clock|secret|accelerator(_\w+)?", r"rdma/[^/]+\.h",
       r"rdma/{back}/.*"]),
-    (r"rdma/[^/]+", [PUBLIC, SEAM % "transport|wire|log|clock|secret",
+    (r"rdma/[^/]+", [PUBLIC, SEAM % r"transport|wire|log|clock|secret|accelerator(_\w+)?",
                      r"rdma/[^/]+\.h"]),
     (r"compute/cuda/.*",
      [PUBLIC, SEAM % r"compute|log|tensor|bf16|f16|e4m3|element|accelerator(_\w+)?",
@@ -57,7 +57,8 @@ FOREIGN = [  # system headers, where alone they may appear
     (r"openssl/.*", r"(runtime/secret\.c|tests/.*)"),
     (r"((cuda|cub|cooperative_groups|thrust|nv)/.*|cooperative_groups\.h|"
      r"(cuda|cublas|cudnn|nvrtc|nccl|driver_types|vector_types|math_constants|"
-     r"mma|nvtx)[^/]*\.h(pp)?)", r"(compute/cuda|tests/emulated_cuda)/.*"),
+     r"mma|nvtx)[^/]*\.h(pp)?)",
+     r"(compute/cuda|tests/emulated_cuda)/.*|tests/.*/(test_)?emulated\.c"),
 ]
 
 # A library linked to libcuda, or to its stub, does not load without a driver.

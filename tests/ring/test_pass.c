@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "rdma/fake/fake.h"
 #include "tests/support/stamped.h"
 
 static const char *const transports[] = {"fake", "shm"};
@@ -106,6 +107,36 @@ static void wrong_calls(struct rank *rank)
 	/* And after all that the ring works. */
 	pass = stamped_begin(rank, &sender, 2, 1);
 	stamped_take(rank, pass, 2, rank->n, 0);
+	CHECK_STATUS(kvr_pass_end(pass), KVR_OK);
+	sender_close(&sender);
+}
+
+/* Four segments in one chunk, then with the last in a second one. */
+static void many_pieces(struct rank *rank)
+{
+	struct kvr_segment list[4];
+	struct kvr_pass_desc desc;
+	struct kvr_pass *pass;
+	struct kvr_block block;
+	struct sender sender;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	sender_open(&sender, rank);
+	kvr_block_init(&block);
+	kvr_pass_desc_init(&desc);
+	desc.tag = 1;
+	desc.lane[0].segments = list;
+	desc.lane[0].segment_count = 4;
+	for (size_t i = 0; i < 4; i++)
+		list[i] = (struct kvr_segment){sender.memory, i, 1024};
+	CHECK_STATUS(kvr_pass_begin(rank->ring, &desc, &pass), KVR_ERR_LIMIT);
+	CHECK(strstr(rank->log, "more segments in one chunk"));
+	list[0].bytes = 2048;
+	CHECK_STATUS(kvr_pass_begin(rank->ring, &desc, &pass), KVR_OK);
+	while (kvr_pass_next(pass, 0, &block) == KVR_OK) {
+		CHECK(block.bytes == 5 * 1024);
+		CHECK_STATUS(kvr_pass_release(pass, 0, block.step), KVR_OK);
+	}
 	CHECK_STATUS(kvr_pass_end(pass), KVR_OK);
 	sender_close(&sender);
 }
@@ -395,6 +426,22 @@ static void pass_wrong_calls_give_status(void **state)
 	over_all(1, 4, wrong_calls, KVR_PROGRESS_THREAD);
 }
 
+static void pass_of_more_pieces_than_carried_is_refused(void **state)
+{
+	struct kvr_fake_script script = {.slow_rank = KVR_RANK_NONE,
+					 .pieces_max = 3};
+	struct ranks ranks;
+
+	(void)state;
+	kvr_fake_set_script(&script);
+	ranks_init(&ranks, 3);
+	ranks.transport = "fake";
+	ranks.options.chunk_bytes = 4096;
+	ranks.body = many_pieces;
+	ranks_run(&ranks);
+	kvr_fake_set_script(NULL);
+}
+
 static void pass_cancelled_ring_stays_whole(void **state)
 {
 	(void)state;
@@ -483,6 +530,7 @@ int main(void)
 		cmocka_unit_test(pass_caller_driven_every_block_once),
 		cmocka_unit_test(pass_ended_early_next_works),
 		cmocka_unit_test(pass_wrong_calls_give_status),
+		cmocka_unit_test(pass_of_more_pieces_than_carried_is_refused),
 		cmocka_unit_test(pass_cancelled_ring_stays_whole),
 		cmocka_unit_test(ring_aborted_everyone_knows_and_reopens),
 		cmocka_unit_test(pass_tags_differ_mismatch),

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "tests/support/ranks.h"
+#include "tests/support/streamed.h"
 
 #define RANKS 3
 #define PASSES 200
@@ -191,6 +191,28 @@ static void attention(struct rank *rank)
 	kvr_plan_destroy(plan);
 }
 
+/* Put on the stream before: what progress does for it is counted. */
+static void on_stream(struct rank *rank)
+{
+	struct gate gate = {false, false};
+	struct shared *shared = rank->arg;
+	struct streamed s;
+	unsigned before;
+
+	streamed_open(&s, rank);
+	streamed_gate(&s, &gate);
+	for (uint32_t i = 0; i < PASSES; i++)
+		streamed_pass(&s, i % 2, rank->n);
+	gate_await(&gate);
+	before = mark(shared);
+	atomic_store(&gate.open, true);
+	streamed_sync(&s);
+	before = mark(shared) - before;
+	if (rank->rank == 0)
+		shared->counted = before;
+	streamed_close(&s, true);
+}
+
 static unsigned count(void (*body)(struct rank *), bool planted)
 {
 	struct shared shared = {.planted = planted, .counted = ~0u};
@@ -220,6 +242,12 @@ static void attention_back_to_back_allocates_nothing(void **state)
 	assert_int_equal(count(attention, false), 0);
 }
 
+static void streams_back_to_back_allocate_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(count(on_stream, false), 0);
+}
+
 static void counter_planted_allocation_is_seen(void **state)
 {
 	(void)state;
@@ -231,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(passes_back_to_back_allocate_nothing),
 		cmocka_unit_test(attention_back_to_back_allocates_nothing),
+		cmocka_unit_test(streams_back_to_back_allocate_nothing),
 		cmocka_unit_test(counter_planted_allocation_is_seen),
 	};
 

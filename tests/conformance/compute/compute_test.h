@@ -5,6 +5,16 @@
 
 #include "problem.h"
 
+struct compute_under_test {
+	const struct kvr_compute_ops *ops;
+	size_t random_problems; /* 0: as many as usual */
+	/* By how much of itself a weight is rounded; NULL: it is not. */
+	double (*weight_error)(enum kvr_dtype dtype);
+};
+
+/* Before the first test. */
+void compute_test_use(const struct compute_under_test *test);
+
 /* One thread, one step, f32, by the kernel under test. */
 struct manner plainly(void);
 
@@ -18,6 +28,26 @@ void check(const struct problem *p, const struct manner *m);
 /* Within what rounding in f32 allows. */
 void assert_close(const struct problem *p, const struct answer *got,
 		  const struct answer *want);
+
+/* Of compute_test.c. */
+void kernel_random_problem_matches_oracle(void **state);
+void kernel_tails_match_oracle(void **state);
+void kernel_zigzag_matches_oracle(void **state);
+void kernel_sequences_do_not_see_each_other(void **state);
+void kernel_far_positions_match_oracle(void **state);
+void kernel_rows_without_keys_give_zero(void **state);
+void kernel_no_keys_give_zero(void **state);
+void kernel_no_queries_computes_nothing(void **state);
+void kernel_any_threads_same_bits(void **state);
+void kernel_second_pass_same_bits(void **state);
+void kernel_large_scores_match_oracle(void **state);
+void kernel_very_negative_scores_match_oracle(void **state);
+void kernel_negative_scale_matches_oracle(void **state);
+void kernel_negative_zeros_give_zero(void **state);
+void kernel_nan_query_shows_in_its_row(void **state);
+void kernel_denormals_count_as_nothing_in_it_alone(void **state);
+void kernel_strided_out_leaves_gaps_alone(void **state);
+void kernel_error_does_not_grow_with_steps(void **state);
 
 /* Of feature_test.c. */
 void kernel_softcap_matches_oracle(void **state);

@@ -235,6 +235,11 @@ double problem_largest_score(const struct problem *p)
 	return scale * largest_norm(&p->q) * largest_norm(&p->k);
 }
 
+double problem_largest_value(const struct problem *p)
+{
+	return largest_norm(p->desc.values_in_keys ? &p->k : &p->v);
+}
+
 /* ------------------------------------------------------------- answers */
 
 static struct answer answer_make(const struct problem *p, enum kvr_dtype dtype)
@@ -362,6 +367,20 @@ double answer_error(const struct answer *a, const struct answer *b)
 				size += y * y;
 			}
 	return difference == 0 ? 0 : sqrt(difference / size);
+}
+
+double answer_size(const struct answer *a)
+{
+	double size = 0;
+
+	for (size_t t = 0; t < a->tokens; t++)
+		for (size_t h = 0; h < a->heads; h++)
+			for (size_t i = 0; i < a->dim; i++) {
+				double x = problem_get(&a->out, t, h, i);
+
+				size += x * x;
+			}
+	return sqrt(size);
 }
 
 double answer_lse_error(const struct answer *a, const struct answer *b)

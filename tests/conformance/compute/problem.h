@@ -53,6 +53,9 @@ void problem_set(const struct kvr_tensor *tensor, size_t token, size_t head,
 /* No score is larger in size (Cauchy, Schwarz). */
 double problem_largest_score(const struct problem *problem);
 
+/* The largest norm of a row of values. */
+double problem_largest_value(const struct problem *problem);
+
 struct answer answer_of_oracle(const struct problem *problem);
 struct answer answer_of_kernel(const struct problem *problem,
 			       const struct manner *manner);
@@ -60,6 +63,9 @@ void answer_free(struct answer *answer);
 
 /* ||a - b|| / ||b||, Frobenius; 0 for 0 / 0. */
 double answer_error(const struct answer *a, const struct answer *b);
+
+/* ||a|| */
+double answer_size(const struct answer *a);
 
 /* The largest |a - b| / max(1, |b|) of the lse; infinite if one is -inf. */
 double answer_lse_error(const struct answer *a, const struct answer *b);

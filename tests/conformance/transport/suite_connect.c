@@ -99,6 +99,26 @@ static void open_of_impossible_sizes_is_invalid(void **state)
 	pair_close(&pair);
 }
 
+static void slot_of_any_size_is_page_aligned(void **state)
+{
+	struct pair *pair = pair_new(2, 5, 5001, 1000);
+
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++) {
+		uint8_t *slot = pair->ops->slot(pair->in, i & 1, i / 2);
+
+		assert_int_equal((uintptr_t)slot % 4096, 0);
+		memset(slot, (int)i, 5001);
+	}
+	for (uint32_t i = 0; i < 10; i++) {
+		uint8_t *slot = pair->ops->slot(pair->in, i & 1, i / 2);
+
+		assert_int_equal(slot[0], i);
+		assert_int_equal(slot[5000], i);
+	}
+	pair_free(pair);
+}
+
 /* ------------------------------------------------------------ mismatch */
 
 struct difference {
@@ -477,6 +497,7 @@ int suite_connect(void)
 		cmocka_unit_test(connect_to_a_peer_that_never_was_is_again),
 		cmocka_unit_test(connect_to_garbage_is_refused),
 		cmocka_unit_test(open_of_impossible_sizes_is_invalid),
+		cmocka_unit_test(slot_of_any_size_is_page_aligned),
 		cmocka_unit_test(
 			connect_with_a_difference_is_refused_on_both_sides),
 		cmocka_unit_test(

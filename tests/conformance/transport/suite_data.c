@@ -137,26 +137,6 @@ static void write_leaves_neighbouring_bytes_alone(void **state)
 	pair_free(pair);
 }
 
-static void slot_of_any_size_is_page_aligned(void **state)
-{
-	struct pair *pair = pair_new(2, 5, 5001, 1000);
-
-	(void)state;
-	for (uint32_t i = 0; i < 10; i++) {
-		uint8_t *slot = pair->ops->slot(pair->in, i & 1, i / 2);
-
-		assert_int_equal((uintptr_t)slot % 4096, 0);
-		memset(slot, (int)i, 5001);
-	}
-	for (uint32_t i = 0; i < 10; i++) {
-		uint8_t *slot = pair->ops->slot(pair->in, i & 1, i / 2);
-
-		assert_int_equal(slot[0], i);
-		assert_int_equal(slot[5000], i);
-	}
-	pair_free(pair);
-}
-
 static void write_out_of_bounds_is_invalid(void **state)
 {
 	struct pair *pair = pair_new(1, 2, 1000, 1000);
@@ -180,6 +160,32 @@ static void write_out_of_bounds_is_invalid(void **state)
 				 KVR_ERR_INVALID);
 	assert_int_equal(pair->ops->write(pair->out, &good), KVR_OK);
 	pair_run(pair, 1, 0);
+	pair_free(pair);
+}
+
+static void write_of_the_most_pieces_arrives_one_more_is_refused(void **state)
+{
+	enum { COUNT = 7000 };
+	static uint8_t source[COUNT];
+	static struct kvr_piece pieces[COUNT];
+	struct pair *pair = pair_new(1, 1, COUNT, COUNT);
+	uint32_t most = pair->ops->pieces_max(pair->out);
+	struct kvr_write write = {.pieces = pieces, .imm = number(0)};
+
+	(void)state;
+	test_fill(source, COUNT, 1);
+	pieces[0] = pair_piece(pair, source, COUNT);
+	for (size_t i = COUNT; i-- > 0;)
+		pieces[i] = (struct kvr_piece){source + i, 1, pieces[0].key};
+	write.bytes = write.piece_count = most + 1;
+	if (most)
+		assert_int_equal(pair->ops->write(pair->out, &write),
+				 KVR_ERR_INVALID);
+	write.bytes = write.piece_count = most ? most : COUNT;
+	assert_int_equal(pair->ops->write(pair->out, &write), KVR_OK);
+	pair_run(pair, 1, 0);
+	assert_memory_equal(pair->ops->slot(pair->in, 0, 0), source,
+			    write.bytes);
 	pair_free(pair);
 }
 
@@ -545,9 +551,14 @@ static void arm_of_blocked_sender_wakes_when_there_is_room(void **state)
 static void flush_of_received_bytes_succeeds(void **state)
 {
 	struct pair *pair = pair_new(1, 1, 64, 64);
+	struct kvr_slots_info info;
 
 	(void)state;
 	assert_int_equal(pair->ops->flush(pair->in), KVR_OK);
+	/* Of host memory there is nothing to make visible. */
+	pair->ops->slots_info(pair->in, &info);
+	assert_string_equal(info.by, "host");
+	assert_string_equal(info.flush, "none");
 	pair_free(pair);
 }
 
@@ -555,8 +566,9 @@ int suite_data(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(write_of_random_pieces_arrives_intact),
+		cmocka_unit_test(
+			write_of_the_most_pieces_arrives_one_more_is_refused),
 		cmocka_unit_test(write_leaves_neighbouring_bytes_alone),
-		cmocka_unit_test(slot_of_any_size_is_page_aligned),
 		cmocka_unit_test(write_out_of_bounds_is_invalid),
 		cmocka_unit_test(write_source_is_free_after_sent),
 		cmocka_unit_test(write_of_a_blocks_last_chunk_is_sent_alone),

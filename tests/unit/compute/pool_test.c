@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -183,6 +184,64 @@ static void pool_nth_create_fails_unwinds(void **state)
 	assert_false(all_blocked());
 }
 
+struct homes {
+	cpu_set_t cpus[THREADS_MAX];
+};
+
+static void find_home(void *arg, uint32_t thread)
+{
+	struct homes *homes = arg;
+
+	pthread_getaffinity_np(pthread_self(), sizeof(homes->cpus[0]),
+			       &homes->cpus[thread]);
+}
+
+static struct homes homes_of(uint32_t threads)
+{
+	struct kvr_cpu_pool *pool;
+	struct homes homes;
+
+	assert_int_equal(kvr_cpu_pool_open(threads, &pool), KVR_OK);
+	kvr_cpu_pool_run(pool, find_home, &homes);
+	kvr_cpu_pool_close(pool);
+	return homes;
+}
+
+/* At most two of those that the process may use. */
+static cpu_set_t some_cpus(const cpu_set_t *all)
+{
+	cpu_set_t some;
+
+	CPU_ZERO(&some);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < 2; i++)
+		if (CPU_ISSET(i, all))
+			CPU_SET(i, &some);
+	return some;
+}
+
+static void pool_workers_have_a_cpu_each_where_all_are_used(void **state)
+{
+	cpu_set_t all, two;
+	struct homes homes;
+
+	(void)state;
+	assert_int_equal(
+		pthread_getaffinity_np(pthread_self(), sizeof(all), &all), 0);
+	two = some_cpus(&all);
+	if (CPU_COUNT(&two) < 2)
+		skip();
+	pthread_setaffinity_np(pthread_self(), sizeof(two), &two);
+	homes = homes_of(2);
+	assert_true(CPU_EQUAL(&homes.cpus[0], &two));
+	assert_int_equal(CPU_COUNT(&homes.cpus[1]), 1);
+	CPU_AND(&homes.cpus[1], &homes.cpus[1], &two);
+	assert_int_equal(CPU_COUNT(&homes.cpus[1]), 1);
+	homes = homes_of(3);
+	for (int i = 0; i < 3; i++)
+		assert_true(CPU_EQUAL(&homes.cpus[i], &two));
+	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +253,8 @@ int main(void)
 		cmocka_unit_test(pool_threads_block_signals_caller_does_not),
 		cmocka_unit_test(pool_zero_threads_means_caller),
 		cmocka_unit_test(pool_nth_create_fails_unwinds),
+		cmocka_unit_test(
+			pool_workers_have_a_cpu_each_where_all_are_used),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

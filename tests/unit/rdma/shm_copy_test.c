@@ -110,8 +110,22 @@ static void choose_when_the_machine_changes_follows(void **state)
 	assert_in_range(streams(&copier, 1000, stream_wins), 950, 1000);
 }
 
+/* Half of the time everything takes twice as long, 200 copies at a stretch. */
+static void note_while_the_machine_is_busy_changes_nothing(void **state)
+{
+	static const struct machine slow = {6000, 18000, 8000};
+	struct shm_copier copier = {.left = 0};
+	uint32_t count = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 50; i++)
+		count += streams(&copier, 200, i % 2 ? slow : plain_wins);
+	assert_int_equal(copier.best, SHM_PLAIN);
+	assert_in_range(count, 1, 400);
+}
+
 /* A copy that the scheduler cut in two says little. */
-static void note_one_interruption_changes_nothing(void **state)
+static void note_interruptions_changes_nothing(void **state)
 {
 	struct shm_copier copier = {.left = 0};
 
@@ -130,7 +144,9 @@ int main(void)
 		cmocka_unit_test(copy_at_any_place_is_exact),
 		cmocka_unit_test(choose_from_the_start_takes_the_faster),
 		cmocka_unit_test(choose_when_the_machine_changes_follows),
-		cmocka_unit_test(note_one_interruption_changes_nothing),
+		cmocka_unit_test(
+			note_while_the_machine_is_busy_changes_nothing),
+		cmocka_unit_test(note_interruptions_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,6 +183,11 @@ static void accelerator_in_the_working_directory_is_not_taken(void **s)
 	run("cp " PLUGINS "/good/" NAME " .");
 	ask_by("accelerator_ask", "PATH=" PLUGINS ":$PATH");
 	assert_says("KVR_ERR_UNSUPPORTED", "no " NAME);
+	/* and a name that it was given may lie */
+	ask_by("bash -c 'exec -a ./accelerator_ask " PLUGINS
+	       "/accelerator_ask'",
+	       "");
+	assert_says("KVR_ERR_UNSUPPORTED", "no " NAME);
 }
 
 static void gpu_get_info_wrong_arguments_are_invalid(void **s)

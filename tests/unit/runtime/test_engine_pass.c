@@ -220,7 +220,30 @@ static void engine_take_beyond_the_slots_is_refused(void **state)
 	mock_take(&m, 0, 1);
 	mock_take(&m, 0, 2);
 	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_STATE);
+	mock_release(&m, 0, 1);
+	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_AGAIN);
+	mock_close(&m);
+}
+
+/* Credits go out in slot order: block 3 comes where block 1 is. */
+static void engine_take_behind_an_older_block_held_is_refused(void **state)
+{
+	struct kvr_engine_block block;
+	struct mock m;
+	(void)state;
+
+	mock_ring(&m, 4, 0, KVR_LANE_IMMUTABLE);
+	mock_begin(&m, 1, 0);
+	mock_block(&m, 0, 0, 1, 1, 10);
+	mock_block(&m, 0, 1, 1, 2, 10);
+	mock_take(&m, 0, 0);
+	mock_take(&m, 0, 1);
+	mock_take(&m, 0, 2);
 	mock_release(&m, 0, 2);
+	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_STATE);
+	mock_run(&m);
+	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_STATE);
+	mock_release(&m, 0, 1);
 	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_AGAIN);
 	mock_close(&m);
 }
@@ -228,7 +251,10 @@ static void engine_take_beyond_the_slots_is_refused(void **state)
 /* What a pass ended with in the caller's hands is not held in the next. */
 static void engine_blocks_held_at_the_end_are_given_back(void **state)
 {
+	struct kvr_engine_pass pass = {.tag = 2, .hops = 2};
+	struct kvr_engine_block block;
 	struct mock m;
+	uint32_t record;
 	(void)state;
 
 	mock_ring(&m, 3, 0, KVR_LANE_IMMUTABLE);
@@ -240,10 +266,11 @@ static void engine_blocks_held_at_the_end_are_given_back(void **state)
 	mock_take(&m, 0, 1);
 	mock_take(&m, 0, 2);
 	assert_int_equal(kvr_engine_end(m.engine), KVR_OK);
-	mock_run(&m);
-	mock_begin(&m, 2, 0);
-	mock_block(&m, 0, 2, 2, 1, 0);
+	assert_int_equal(kvr_engine_begin(m.engine, &pass, &record), KVR_OK);
 	mock_take(&m, 0, 0);
+	assert_int_equal(kvr_engine_take(m.engine, 0, &block), KVR_ERR_AGAIN);
+	mock_run(&m);
+	mock_block(&m, 0, 2, 2, 1, 0);
 	mock_take(&m, 0, 1);
 	mock_close(&m);
 }
@@ -418,6 +445,8 @@ int main(void)
 		cmocka_unit_test(
 			engine_take_gives_blocks_in_order_when_complete),
 		cmocka_unit_test(engine_take_beyond_the_slots_is_refused),
+		cmocka_unit_test(
+			engine_take_behind_an_older_block_held_is_refused),
 		cmocka_unit_test(engine_blocks_held_at_the_end_are_given_back),
 		cmocka_unit_test(engine_release_of_what_is_not_held_is_refused),
 		cmocka_unit_test(engine_end_waits_for_the_local_block_only),

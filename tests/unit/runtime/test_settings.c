@@ -29,7 +29,8 @@ static int clear(void **state)
 		"KVRING_DEVICE",      "KVRING_QPS",
 		"KVRING_GID_INDEX",   "KVRING_SECRET",
 		"KVRING_SECRET_FILE", "KVRING_ADAPTIVE_ROUTING",
-		"KVRING_INTEGRITY"};
+		"KVRING_INTEGRITY",   "KVRING_GPU_WAY",
+		"KVRING_GPU_FLUSH",   "KVRING_GPU_PCIE"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -157,6 +158,67 @@ static void transport_no_number_is_refused_by_name(void **state)
 			 KVR_ERR_INVALID);
 }
 
+/* ----------------------------------------------------------------- GPU */
+
+static void gpu_nothing_set_is_the_default(void **state)
+{
+	struct kvr_gpu_settings gpu;
+
+	(void)state;
+	assert_int_equal(kvr_settings_gpu(NULL, &log_sink, &gpu), KVR_OK);
+	assert_int_equal(gpu.way, KVR_GPU_WAY_AUTO);
+	assert_int_equal(gpu.flush, KVR_GPU_FLUSH_AUTO);
+	assert_int_equal(gpu.pcie, 0);
+	assert_non_null(gpu.present);
+}
+
+static void gpu_environment_answers_what_options_leave(void **state)
+{
+	struct kvr_gpu_options options;
+	struct kvr_gpu_settings gpu;
+
+	(void)state;
+	setenv("KVRING_GPU_WAY", "peermem", 1);
+	setenv("KVRING_GPU_FLUSH", "host", 1);
+	setenv("KVRING_GPU_PCIE", "0", 1);
+	kvr_gpu_options_init(&options);
+	assert_int_equal(kvr_settings_gpu(&options, &log_sink, &gpu), KVR_OK);
+	assert_int_equal(gpu.way, KVR_GPU_WAY_PEERMEM);
+	assert_int_equal(gpu.flush, KVR_GPU_FLUSH_HOST);
+	assert_int_equal(gpu.pcie, -1);
+	options.way = KVR_GPU_WAY_DMABUF;
+	options.flush = KVR_GPU_FLUSH_NONE;
+	options.pcie = 1;
+	assert_int_equal(kvr_settings_gpu(&options, &log_sink, &gpu), KVR_OK);
+	assert_int_equal(gpu.way, KVR_GPU_WAY_DMABUF);
+	assert_int_equal(gpu.flush, KVR_GPU_FLUSH_NONE);
+	assert_int_equal(gpu.pcie, 1);
+}
+
+static void gpu_wrong_words_are_refused_and_named(void **state)
+{
+	static const char *const wrong[][3] = {
+		{"KVRING_GPU_WAY", "dma-buf", "none of auto, dmabuf, peermem"},
+		{"KVRING_GPU_FLUSH", "Read", "none of auto, none, host, read"},
+		{"KVRING_GPU_PCIE", "2", "KVRING_GPU_PCIE"},
+	};
+	struct kvr_gpu_options options;
+	struct kvr_gpu_settings gpu;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		clear(state);
+		setenv(wrong[i][0], wrong[i][1], 1);
+		assert_int_equal(kvr_settings_gpu(NULL, &log_sink, &gpu),
+				 KVR_ERR_INVALID);
+		assert_non_null(strstr(log_text, wrong[i][0]));
+		assert_non_null(strstr(log_text, wrong[i][2]));
+	}
+	clear(state);
+	memset(&options, 0, sizeof(options));
+	assert_int_equal(kvr_settings_gpu(&options, &log_sink, &gpu),
+			 KVR_ERR_INVALID);
+}
+
 /* -------------------------------------------------------------- secret */
 
 static void secret_expect(const char *given, const char *want)
@@ -244,6 +306,11 @@ int main(void)
 		cmocka_unit_test_setup(integrity_is_option_then_environment,
 				       clear),
 		cmocka_unit_test_setup(transport_no_number_is_refused_by_name,
+				       clear),
+		cmocka_unit_test_setup(gpu_nothing_set_is_the_default, clear),
+		cmocka_unit_test_setup(
+			gpu_environment_answers_what_options_leave, clear),
+		cmocka_unit_test_setup(gpu_wrong_words_are_refused_and_named,
 				       clear),
 		cmocka_unit_test_setup(secret_given_then_variable_or_file,
 				       clear),

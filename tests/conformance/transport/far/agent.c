@@ -252,6 +252,14 @@ static void on_slots(struct agent *a)
 	put_slots(a);
 }
 
+static void on_pieces_max(struct agent *a)
+{
+	uint32_t most = a->ops->pieces_max(a->endpoint);
+
+	answer(a, KVR_OK);
+	PUT(&a->answer, most);
+}
+
 static void on_descriptor(struct agent *a)
 {
 	struct kvr_descriptor descriptor;
@@ -470,6 +478,7 @@ static void (*const on_call[FAR_CALLS])(struct agent *a) = {
 	[FAR_CONNECT_POLL] = on_connect_poll,
 	[FAR_SLOTS] = on_slots,
 	[FAR_DESCRIPTOR] = on_descriptor,
+	[FAR_PIECES_MAX] = on_pieces_max,
 	[FAR_WRITE] = on_write,
 	[FAR_DESCRIBE] = on_describe,
 	[FAR_SIGNAL] = on_signal,

@@ -271,6 +271,17 @@ static struct far_piece locate(const struct kvr_piece *piece)
 		source->id, (uint64_t)(at - source->mirror.here), piece->bytes};
 }
 
+static uint32_t far_pieces_max(struct kvr_endpoint *base)
+{
+	struct far_process *process = far_endpoint(base)->process;
+	uint32_t most;
+
+	far_call_begin(process, FAR_PIECES_MAX);
+	CHECK_STATUS(far_call(process), KVR_OK);
+	TAKE(&process->answer, most);
+	return most;
+}
+
 static enum kvr_status far_write(struct kvr_endpoint *base,
 				 const struct kvr_write *write)
 {
@@ -346,6 +357,14 @@ static enum kvr_status far_flush(struct kvr_endpoint *base)
 	return far_call(process);
 }
 
+/* The agent has host memory alone. */
+static void far_slots_info(struct kvr_endpoint *base,
+			   struct kvr_slots_info *out)
+{
+	(void)base;
+	*out = (struct kvr_slots_info){.by = "host", .flush = "none"};
+}
+
 /* ------------------------------------------------------------- waking */
 
 static int far_event_fd(struct kvr_endpoint *base)
@@ -395,11 +414,13 @@ const struct kvr_transport_ops far_endpoint_ops = {
 	.connect_poll = far_connect_poll,
 	.slot = far_slot,
 	.descriptor = far_descriptor,
+	.pieces_max = far_pieces_max,
 	.write = far_write,
 	.describe = far_describe,
 	.signal = far_signal,
 	.poll = far_poll,
 	.flush = far_flush,
+	.slots_info = far_slots_info,
 	.event_fd = far_event_fd,
 	.arm = far_arm,
 	.disarm = far_disarm,

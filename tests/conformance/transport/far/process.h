@@ -27,6 +27,7 @@ enum far_kind {
 	FAR_CONNECT_POLL,
 	FAR_SLOTS, /* landing memory, both ways */
 	FAR_DESCRIPTOR,
+	FAR_PIECES_MAX,
 	FAR_WRITE,
 	FAR_DESCRIBE,
 	FAR_SIGNAL,

@@ -181,6 +181,11 @@ static void both_descriptor(struct kvr_endpoint *endpoint, uint32_t lane,
 	endpoint->ops->descriptor(endpoint, lane, slot, out, metadata);
 }
 
+static uint32_t both_pieces_max(struct kvr_endpoint *endpoint)
+{
+	return endpoint->ops->pieces_max(endpoint);
+}
+
 static enum kvr_status both_write(struct kvr_endpoint *endpoint,
 				  const struct kvr_write *write)
 {
@@ -210,6 +215,12 @@ static enum kvr_status both_poll(struct kvr_endpoint *endpoint,
 static enum kvr_status both_flush(struct kvr_endpoint *endpoint)
 {
 	return endpoint->ops->flush(endpoint);
+}
+
+static void both_slots_info(struct kvr_endpoint *endpoint,
+			    struct kvr_slots_info *out)
+{
+	endpoint->ops->slots_info(endpoint, out);
 }
 
 static int both_event_fd(struct kvr_endpoint *endpoint)
@@ -242,11 +253,13 @@ static struct kvr_transport_ops both_ops = {
 	.connect_poll = both_connect_poll,
 	.slot = both_slot,
 	.descriptor = both_descriptor,
+	.pieces_max = both_pieces_max,
 	.write = both_write,
 	.describe = both_describe,
 	.signal = both_signal,
 	.poll = both_poll,
 	.flush = both_flush,
+	.slots_info = both_slots_info,
 	.event_fd = both_event_fd,
 	.arm = both_arm,
 	.disarm = both_disarm,
