@@ -69,8 +69,8 @@ set(CPACK_DEBIAN_CUDA_PACKAGE_SECTION contrib/libs)
 set(CPACK_DEBIAN_CUDA_PACKAGE_DEPENDS "libkvring${soname} ${same}")
 set(CPACK_COMPONENT_CUDA_DESCRIPTION
 "Lets libkvring use NVIDIA GPUs: a plug-in, loaded where it is installed. It
-needs the NVIDIA driver, and holds NVIDIA's CUDA runtime (libcudart_static)
-under the terms of the CUDA toolkit's licence.")
+needs the NVIDIA driver, and cuBLAS for attention; it holds NVIDIA's CUDA
+runtime (libcudart_static) under the terms of the CUDA toolkit's licence.")
 
 configure_file(cmake/deb_finish.cmake.in cmake/deb_finish.cmake @ONLY)
 include(CPack)

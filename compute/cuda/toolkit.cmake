@@ -29,8 +29,13 @@ function(kvr_cuda_choose_targets version)
 	set(kvring_cuda_architectures ${flags} PARENT_SCOPE)
 endfunction()
 
-# A toolkit whose nvcc refuses the host's compiler is as good as none.
+# A toolkit whose nvcc refuses the host's compiler is as good as none. That it
+# compiles is remembered: trying takes two seconds.
 function(kvr_cuda_try nvcc)
+	set(tried "${nvcc} ${CUDAToolkit_VERSION} ${kvring_nvcc_flags}")
+	if(KVRING_CUDA_TRIED STREQUAL tried)
+		return()
+	endif()
 	set(file ${PROJECT_BINARY_DIR}/CMakeFiles/kvring_try.cu)
 	file(WRITE ${file} "__global__ void kvring_try(int *x) { *x = 1; }\n")
 	execute_process(COMMAND ${nvcc} ${kvring_nvcc_flags}
@@ -39,6 +44,8 @@ function(kvr_cuda_try nvcc)
 	if(NOT result EQUAL 0)
 		string(REGEX REPLACE "\n.*" "" said "${said}")
 		kvr_cuda_leave_out("${nvcc} compiles nothing here: ${said}")
+	else()
+		set(KVRING_CUDA_TRIED "${tried}" CACHE INTERNAL "")
 	endif()
 endfunction()
 

@@ -202,6 +202,11 @@ void emu_fiber_adopt(struct emu_fiber *fiber)
 #endif
 }
 
+void emu_fiber_disown(struct emu_fiber *fiber)
+{
+	discard(fiber);
+}
+
 void emu_fiber_switch(struct emu_fiber *from, struct emu_fiber *to)
 {
 #if defined(__SANITIZE_ADDRESS__)

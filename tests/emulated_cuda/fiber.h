@@ -21,6 +21,7 @@ void emu_fiber_open(struct emu_fiber *fiber, void (*entry)(void *),
 void emu_fiber_close(struct emu_fiber *fiber);
 /* What the thread runs already; only to be switched from, and back to. */
 void emu_fiber_adopt(struct emu_fiber *fiber);
+void emu_fiber_disown(struct emu_fiber *fiber);
 /* From the running fiber, or the thread itself, to another. */
 void emu_fiber_switch(struct emu_fiber *from, struct emu_fiber *to);
 /* The running one is over; does not return. */

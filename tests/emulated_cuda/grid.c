@@ -349,6 +349,7 @@ static void block_free(struct block *block)
 	shared_close(block);
 	for (unsigned i = 0; i < block->count; i++)
 		emu_fiber_close(&block->threads[i].fiber);
+	emu_fiber_disown(&block->scheduler);
 	for (unsigned i = 0; i < (block->count + WARP - 1) / WARP; i++)
 		free(block->warps[i].meetings);
 	free(block->warps);

@@ -61,6 +61,7 @@ PLANTED = [  # check, file, its text
     ("layering", "include/kvring/bad.h", '#include "runtime/log.h"\n'),
     ("sizes", "runtime/bad.c", long_function(79)),
     ("sizes", "runtime/bad.c", "int x;\n" * 600),
+    ("sizes", "compute/cuda/bad.cu", long_function(79)),
     ("sizes", "include/kvring/bad.h", "int x;\n" * 410),
     ("words", "runtime/bad.c", "/* see /" + "work/notes */\n"),
     ("words", "docs/bad.md", "kept in /" + "tmp/bg/log\n"),

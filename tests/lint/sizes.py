@@ -25,7 +25,7 @@ def functions(text):
 
 def main():
     problems, lengths = [], []
-    names = tree.files(".c", ".h", ".py", ".sh", ".cmake")
+    names = tree.files(".c", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake")
     for name in names:
         text = tree.text(name)
         lines = text.count("\n")
@@ -33,7 +33,7 @@ def main():
         limit = HEADER_MAX if public else FILE_MAX
         if lines > limit:
             problems.append(f"{name}: {lines} lines, at most {limit}")
-        if not name.endswith((".c", ".h")):
+        if not name.endswith((".c", ".h", ".cu", ".cuh")):
             continue
         for start, length in functions(text):
             if length > FUNCTION_MAX:
