@@ -437,8 +437,7 @@ static void kernel_denormals_count_as_nothing_in_it_alone(void **state)
 						.head_dim = 3,
 						.value_dim = 3,
 						.scale = 1};
-	_Alignas(64) float block[16 * 19];
-	float called = 0, returned = 0, out[4 * 3];
+	_Alignas(64) float block[16 * 19], out[4 * 3], called = 0, back = 0;
 	struct kvr_tensor to = kvr_tensor_dense(out, KVR_F32, 4, 1, 3);
 	struct kvr_ranges kv;
 	struct kvr_compute *c;
@@ -459,12 +458,12 @@ static void kernel_denormals_count_as_nothing_in_it_alone(void **state)
 	ops->pack(c, kv, &p.k, &p.v, block);
 	ops->begin(c, &p.q);
 	ops->step(c, kv, block);
-	multiply(&returned);
+	multiply(&back);
 	ops->finish(c, &to, NULL, 0);
 	ops->close(c);
 	for (size_t i = 0; i < 12; i++)
 		assert_true(out[i] == 0);
-	assert_true(called > 0 && returned > 0);
+	assert_true(called > 0 && back > 0);
 	problem_free(&p);
 }
 
