@@ -30,6 +30,11 @@ void kernel_windows_match_oracle(void **state);
 void kernel_half_out_is_f32_out_rounded(void **state);
 void kernel_every_f16_value_comes_out(void **state);
 
+/* Of accuracy_test.c. */
+void kernel_4096_keys_are_accurate(void **state);
+void kernel_131072_keys_are_accurate(void **state);
+void kernel_denormals_count_as_nothing_in_it_alone(void **state);
+
 /* Of pages_test.c. */
 void kernel_pages_of_any_range_same_bits(void **state);
 void kernel_hundreds_of_pages_same_bits(void **state);
