@@ -76,7 +76,8 @@ static void make_scores_rise(struct cpu_case *a)
 	for (size_t i = 0; i < a->range.length * a->shape.q_heads; i++)
 		q[i * dim] = 1;
 	for (size_t i = 0; i < a->range.length * heads; i++) {
-		double at = (double)(i / heads) / last;
+		size_t token = i / heads;
+		double at = (double)token / last;
 
 		k[i * dim] = (float)((160 * at - 80) / (double)a->shape.scale);
 	}
