@@ -3,7 +3,8 @@
  * How much of the processor's arithmetic does attention use?
  *
  *	cpu_attention [--tokens N] [--heads H] [--threads T] [--pairs P]
- *		      [--kernel NAME] [--page-tokens N] [--cpu-time]
+ *		      [--kernel NAME] [--head-dim N] [--page-tokens N]
+ *		      [--cpu-time]
  *
  * Each pair measures the processor's peak, multiply-adds between registers on
  * the same number of threads with the same instruction set, and right after
@@ -29,7 +30,7 @@
 
 struct options {
 	size_t tokens, pairs, page_tokens; /* 0: no pages */
-	uint32_t heads, threads;
+	uint32_t heads, threads, head_dim; /* 0: all */
 	const char *kernel;
 	bool cpu_time;
 };
@@ -124,7 +125,8 @@ static void run_kernel(const struct options *o, const struct kernel *kernel,
 		shape.values_in_keys = dims[i / 4][2];
 		shape.kv_heads = shape.head_dim > 256 ? 1 : o->heads;
 		shape.scale = 0.125f;
-		run_case(o, kernel, pool, &shape);
+		if (!o->head_dim || o->head_dim == shape.head_dim)
+			run_case(o, kernel, pool, &shape);
 	}
 }
 
@@ -145,6 +147,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{"threads", required_argument, NULL, 't'},
 		{"pairs", required_argument, NULL, 'p'},
 		{"kernel", required_argument, NULL, 'k'},
+		{"head-dim", required_argument, NULL, 'd'},
 		{"cpu-time", no_argument, NULL, 'c'},
 		{"page-tokens", required_argument, NULL, 'g'},
 		{0},
@@ -162,6 +165,8 @@ static void parse(int argc, char **argv, struct options *o)
 			o->pairs = number(optarg, PAIRS_MAX);
 		else if (c == 'g')
 			o->page_tokens = number(optarg, 1 << 24);
+		else if (c == 'd')
+			o->head_dim = (uint32_t)number(optarg, 576);
 		else if (c == 'k')
 			o->kernel = optarg;
 		else if (c == 'c')
