@@ -3,7 +3,7 @@
  * What do masks, shared heads, peaked scores and packing cost?
  *
  *	cpu_ratios [--tokens N] [--heads H] [--threads T] [--pairs P]
- *		   [--kernel NAME] [--cpu-time]
+ *		   [--kernel NAME] [--head-dim 64|128] [--cpu-time]
  *
  * Each figure is a ratio of two times, measured in pairs a moment apart, every
  * other pair the other way round, after one that is not counted:
@@ -29,7 +29,7 @@
 
 struct options {
 	size_t tokens, pairs;
-	uint32_t heads, threads;
+	uint32_t heads, threads, head_dim; /* 0: both */
 	const char *kernel;
 	bool cpu_time;
 };
@@ -157,6 +157,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{"threads", required_argument, NULL, 't'},
 		{"pairs", required_argument, NULL, 'p'},
 		{"kernel", required_argument, NULL, 'k'},
+		{"head-dim", required_argument, NULL, 'd'},
 		{"cpu-time", no_argument, NULL, 'c'},
 		{0},
 	};
@@ -171,6 +172,8 @@ static void parse(int argc, char **argv, struct options *o)
 			o->threads = (uint32_t)number(optarg, 256);
 		else if (c == 'p')
 			o->pairs = number(optarg, PAIRS_MAX);
+		else if (c == 'd')
+			o->head_dim = (uint32_t)number(optarg, 128);
 		else if (c == 'k')
 			o->kernel = optarg;
 		else if (c == 'c')
@@ -197,6 +200,8 @@ int main(int argc, char **argv)
 	       "median (min..max)\n",
 	       o.tokens, o.tokens, o.heads, o.threads, o.pairs);
 	for (uint32_t dim = 64; dim <= 128; dim *= 2) {
+		if (o.head_dim && o.head_dim != dim)
+			continue;
 		run_dim(&o, dim, KVR_F32);
 		run_dim(&o, dim, KVR_BF16);
 	}
