@@ -45,6 +45,7 @@ printf 'load %s\n' "$(cut -d ' ' -f 1-3 /proc/loadavg)"
 
 if [ $quick = yes ]; then
 	show cpu_attention --tokens 512 --pairs 3
+	show cpu_ratios --tokens 512 --pairs 3
 	show ring_overhead --tokens 2048 --pairs 3
 	show memory --tokens 32
 	show partition --tokens 4096 --pairs 3
@@ -59,6 +60,7 @@ if [ $quick = yes ]; then
 		--ratio 0.5,1.5 --seconds 0.1
 else
 	show cpu_attention
+	show cpu_ratios
 	show ring_overhead
 	show memory
 	show partition

@@ -236,7 +236,7 @@ static void pack_rows(const struct kvr_compute_shape *shape,
 		return;
 	}
 	if (count == KVR_CPU_PANEL)
-		done = pack_keys_f32(k, kv_head, token, (float *)panel);
+		done = pack_keys_f32(k, kv_head, token, (float *)(void *)panel);
 	pack_keys(k, kv_head, token, count, done, panel + first * 4, 4);
 	if (!shape->values_in_keys)
 		pack_values(v, kv_head, token, count, values, 4);

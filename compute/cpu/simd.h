@@ -155,7 +155,7 @@ KVR_INLINE kvr_vf kvr_unless_below(kvr_vu bits, kvr_vf x, kvr_vf least)
 #define KVR_ROUND 12582912.0f
 
 /* Below that much, 2^x is 0: the last powers before they get denormal. */
-#define KVR_EXP2_LEAST -125.0f
+#define KVR_EXP2_LEAST (-125.0f)
 
 /*
  * 2^(x - base) for x <= base, base an integer, round = KVR_ROUND - base and

@@ -15,7 +15,7 @@ struct rectangle {
 	const struct kvr_cpu *cpu;
 	const struct kvr_cpu_item *item;
 	struct kvr_cpu_scratch scratch;
-	size_t kv_head;
+	size_t kv_head, tiles;	       /* tiles of the item */
 	const struct kvr_range *range; /* of keys, a run */
 	size_t first;		       /* the run's panel 0 in all pieces */
 };
@@ -197,16 +197,15 @@ static const char *ahead_of(const struct rectangle *r, struct ahead ahead,
 	const struct kvr_compute_shape *s = &r->cpu->shape;
 	const size_t bytes =
 		kvr_cpu_panel_elements(s) * kvr_cpu_element_bytes(s);
-	const size_t tiles = kvr_cpu_tiles_of(r->cpu, r->item->rows);
 	const size_t part = tile * ahead.count;
 	const struct kvr_cpu_piece *piece;
-	size_t at = r->first + ahead.panel + part / tiles;
+	size_t at = r->first + ahead.panel + part / r->tiles;
 
 	if (!ahead.count)
 		return (const char *)r->scratch.q;
 	piece = kvr_cpu_runs_piece(&r->cpu->runs, at);
 	at = (at - piece->first) * s->kv_heads + r->kv_head;
-	return piece->data + at * bytes + part % tiles * bytes / tiles;
+	return piece->data + at * bytes + part % r->tiles * bytes / r->tiles;
 }
 
 /* All tiles of the item against one tile of keys, in f32 at kv. */
@@ -369,6 +368,7 @@ static void step_runs(const struct kvr_cpu *cpu, uint32_t thread,
 		.item = item,
 		.scratch = kvr_cpu_scratch_of(cpu, thread),
 		.kv_head = kv_head,
+		.tiles = kvr_cpu_tiles_of(cpu, item->rows),
 	};
 	bool packed = false;
 

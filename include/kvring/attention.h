@@ -231,8 +231,10 @@ KVR_API void kvr_plan_desc_init(struct kvr_plan_desc *desc);
  * the shard before costs one hop, not n - 1. Copies desc and its lists, not
  * what on_step_arg points to. Allocates the
  * packed local block, unless that is paged, the fp32 partials and the threads;
- * running allocates nothing. The plan borrows the ring: after close or reopen
- * of the ring it can only be destroyed. A plan is used by one thread at a time.
+ * running allocates nothing. Where desc->threads are as many as the CPUs that
+ * the caller may use, all but the caller's are bound to one CPU each; otherwise
+ * none is. The plan borrows the ring: after close or reopen of the ring it can
+ * only be destroyed. A plan is used by one thread at a time.
  * INVALID, NO_MEMORY, LIMIT and UNSUPPORTED may be one rank's alone, while the
  * others have a plan or wait for it: that rank calls kvr_ring_abort, unless all
  * learn of it otherwise. After MISMATCH, which all get, the ring is whole.

@@ -60,6 +60,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_e4m3_block_is_a_quarter_of_f32),
 		cmocka_unit_test(kernel_denormals_count_as_nothing_in_it_alone),
 		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone),
+		cmocka_unit_test(kernel_4096_keys_are_accurate),
+		cmocka_unit_test(kernel_131072_keys_are_accurate),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};
 	const struct kvr_compute_ops *ops;

@@ -451,55 +451,6 @@ void kernel_nan_query_shows_in_its_row(void **state)
 	problem_free(&p);
 }
 
-static void multiply(void *arg)
-{
-	volatile float tiny = 0x1p-140f, one = 1;
-
-	*(float *)arg = tiny * one;
-}
-
-/*
- * Nobody sees values so small, and processors take their time over them. The
- * caller's arithmetic stays as it was, also where he is called back.
- */
-void kernel_denormals_count_as_nothing_in_it_alone(void **state)
-{
-	const struct kvr_compute_shape shape = {.q_heads = 1,
-						.kv_heads = 1,
-						.head_dim = 3,
-						.value_dim = 3,
-						.scale = 1};
-	_Alignas(64) float block[16 * 19];
-	float called = 0, returned = 0, out[4 * 3];
-	struct kvr_tensor to = kvr_tensor_dense(out, KVR_F32, 4, 1, 3);
-	struct kvr_ranges kv;
-	struct kvr_compute *c;
-	struct problem p;
-
-	(void)state;
-	problem_square(&p, 4, 16, 3, KVR_MASK_FULL);
-	problem_fill(&p, 14);
-	for (size_t t = 0; t < 16; t++)
-		for (size_t i = 0; i < 3; i++)
-			problem_set(&p.v, t, 0, i, 0x1p-140f);
-	kv = (struct kvr_ranges){p.kv_range, 1};
-	assert_true(ops->block_bytes(&shape, kv) == sizeof(block));
-	assert_int_equal(
-		ops->open(&shape, (struct kvr_ranges){p.q_range, 1}, 1, &c),
-		KVR_OK);
-	ops->set_pulse(c, multiply, &called);
-	ops->pack(c, kv, &p.k, &p.v, block);
-	ops->begin(c, &p.q);
-	ops->step(c, kv, block);
-	multiply(&returned);
-	ops->finish(c, &to, NULL, 0);
-	ops->close(c);
-	for (size_t i = 0; i < 12; i++)
-		assert_true(out[i] == 0);
-	assert_true(called > 0 && returned > 0);
-	problem_free(&p);
-}
-
 /* out with gaps: they stay as they were; and lse may be left out. */
 void kernel_strided_out_leaves_gaps_alone(void **state)
 {

@@ -45,7 +45,6 @@ void kernel_very_negative_scores_match_oracle(void **state);
 void kernel_negative_scale_matches_oracle(void **state);
 void kernel_negative_zeros_give_zero(void **state);
 void kernel_nan_query_shows_in_its_row(void **state);
-void kernel_denormals_count_as_nothing_in_it_alone(void **state);
 void kernel_strided_out_leaves_gaps_alone(void **state);
 void kernel_error_does_not_grow_with_steps(void **state);
 
@@ -59,6 +58,11 @@ void kernel_sink_counts_once(void **state);
 void kernel_windows_match_oracle(void **state);
 void kernel_half_out_is_f32_out_rounded(void **state);
 void kernel_every_f16_value_comes_out(void **state);
+
+/* Of accuracy_test.c. */
+void kernel_4096_keys_are_accurate(void **state);
+void kernel_131072_keys_are_accurate(void **state);
+void kernel_denormals_count_as_nothing_in_it_alone(void **state);
 
 /* Of pages_test.c. */
 void kernel_pages_of_any_range_same_bits(void **state);
