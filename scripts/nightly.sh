@@ -4,18 +4,20 @@
 # with its log in build/nightly, going on after a failure. Exit 1: one failed.
 #	scripts/nightly.sh [--minutes N]	fuzzers and soak, N each (30)
 #	scripts/nightly.sh --only NAME [--minutes N]
+#	scripts/nightly.sh --from NAME [--minutes N]	it, and what comes after
 #	scripts/nightly.sh --list
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
 export KVRING_SOURCE=$PWD KVRING_BUILD=$PWD/build/release
 log=build/nightly
-minutes=30 only=''
+minutes=30 only='' from=''
 parts=(ring-kill kill loss cable far mutants fuzz soak bench bench-rdma
 	bench-ucx bench-overlap)
 
 usage() {
-	echo "usage: scripts/nightly.sh [--only NAME] [--minutes N] | --list" >&2
+	echo "usage: scripts/nightly.sh [--only NAME | --from NAME]" \
+		"[--minutes N] | --list" >&2
 	exit 2
 }
 
@@ -28,6 +30,10 @@ while [ $# -gt 0 ]; do
 	--only)
 		[[ " ${parts[*]} " == *" ${2:-} "* ]] || usage
 		only=$2
+		;;
+	--from)
+		[[ " ${parts[*]} " == *" ${2:-} "* ]] || usage
+		from=$2
 		;;
 	--minutes)
 		[[ ${2:-} =~ ^[1-9][0-9]*$ ]] || usage
@@ -136,7 +142,8 @@ run() { # name, function
 	printf '%-12s %6d s  %s\n' "$1" $((SECONDS - start)) "$what"
 }
 
-rm -rf $log
+# Going on keeps the logs of what came before.
+[ -n "$from" ] || rm -rf $log
 mkdir -p $log
 both() {
 	build release || return
@@ -148,6 +155,8 @@ run build both
 [ $failed -eq 0 ] || exit 1
 for part in "${parts[@]}"; do
 	[ -z "$only" ] || [ "$only" = "$part" ] || continue
+	[ "$from" != "$part" ] || from=''
+	[ -z "$from" ] || continue
 	case $part in
 	kill) run kill kill-rdma ;;
 	*) run "$part" "$part" ;;

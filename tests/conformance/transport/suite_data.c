@@ -535,11 +535,17 @@ static void arm_with_work_waiting_is_again(void **state)
 static void arm_of_blocked_sender_wakes_when_there_is_room(void **state)
 {
 	struct pair *pair = pair_new(1, 1, 64, 64);
-	const uint32_t posted = post_until_blocked(pair);
+	const uint64_t end = test_now_ns() + UINT64_C(10000000000);
+	uint32_t posted = post_until_blocked(pair);
 
 	(void)state;
-	assert_int_equal(pair->ops->arm(pair->out), KVR_OK);
-	assert_false(readable(pair, pair->out, 20));
+	/* A device that starves may go on after all. */
+	while (pair->ops->arm(pair->out) != KVR_OK ||
+	       readable(pair, pair->out, 20)) {
+		pair->ops->disarm(pair->out);
+		posted += post_until_blocked(pair);
+		assert_true(test_now_ns() < end);
+	}
 	pair_poll_in(pair);
 	pair_poll_in(pair);
 	assert_true(readable(pair, pair->out, 10000));
