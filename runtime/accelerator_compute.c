@@ -133,9 +133,9 @@ static void device_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 {
 	struct device *d = device_of(compute);
 
-	d->pack_failed = d->ops->pack(d->attention, kv, k, v, block, NULL) !=
-				 KVR_OK ||
-			 settle(d) != KVR_OK;
+	d->pack_failed =
+		d->ops->pack(d->attention, kv, k, v, block, NULL) != KVR_OK ||
+		settle(d) != KVR_OK;
 }
 
 static void begin(struct kvr_compute *compute, const struct kvr_tensor *q)
@@ -155,9 +155,8 @@ static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 	if (d->run_failed ||
 	    atomic_load_explicit(&d->stopped, memory_order_relaxed))
 		return;
-	d->run_failed =
-		d->ops->step(d->attention, kv, block, NULL) != KVR_OK ||
-		settle(d) != KVR_OK;
+	d->run_failed = d->ops->step(d->attention, kv, block, NULL) != KVR_OK ||
+			settle(d) != KVR_OK;
 }
 
 /* Not called: paged is false. */

@@ -57,7 +57,7 @@ FOREIGN = [  # system headers, where alone they may appear
     (r"openssl/.*", r"(runtime/secret\.c|tests/.*)"),
     (r"((cuda|cub|cooperative_groups|thrust|nv)/.*|cooperative_groups\.h|"
      r"(cuda|cublas|cudnn|nvrtc|nccl|driver_types|vector_types|math_constants|"
-     r"mma|nvtx)[^/]*\.h(pp)?)", r"(compute/cuda|tests/emulated_cuda)/.*"),
+     r"mma|nvtx)[^/]*\.h(pp)?)", r"(compute/cuda|tests)/.*"),
 ]
 
 # A library linked to libcuda, or to its stub, does not load without a driver.
