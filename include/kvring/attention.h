@@ -211,7 +211,7 @@ struct kvr_plan_desc {
 	size_t q_range_count;
 	const struct kvr_range *kv_ranges;
 	size_t kv_range_count;
-	uint32_t threads;    /* compute threads of this rank; 0: 1 */
+	uint32_t threads; /* compute threads of this rank; 0: 1 */
 	/*
 	 * NULL: the fastest of this processor; or its name. "cuda": that of the
 	 * GPU, which is current when the plan is made and when it runs.
@@ -346,13 +346,14 @@ kvr_attention_merge(const struct kvr_partial *a, const struct kvr_partial *b,
 /*
  * The same on a CUDA stream (cudaStream_t; NULL: the legacy default stream) of
  * the calling thread's current device, for kernels that leave partial results
- * in its memory: it is enqueued, may be captured, and needs no ring. The tensors
- * are read and written in the stream's order, the structs before the call
- * returns. Errors: INVALID, DEVICE, those of kvr_gpu_get_info.
+ * in its memory: it is enqueued, may be captured, and needs no ring. The
+ * tensors are read and written in the stream's order, the structs before the
+ * call returns. Errors: INVALID, DEVICE, those of kvr_gpu_get_info.
  */
-KVR_API KVR_MUST_CHECK enum kvr_status kvr_attention_merge_on_stream(
-	const struct kvr_partial *a, const struct kvr_partial *b,
-	const struct kvr_partial *out, void *stream);
+KVR_API KVR_MUST_CHECK enum kvr_status
+kvr_attention_merge_on_stream(const struct kvr_partial *a,
+			      const struct kvr_partial *b,
+			      const struct kvr_partial *out, void *stream);
 
 /* ---------------------------------------------------------- references */
 
