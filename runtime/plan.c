@@ -187,8 +187,8 @@ enum kvr_status kvr_plan_create(struct kvr_ring *ring,
 		return KVR_ERR_NO_MEMORY;
 	if (ring->options.gpu >= 0) {
 		kvr_log(&ring->context->log, KVR_LOG_ERROR,
-			"kvr_plan_create: a plan packs and reads blocks in host "
-			"memory, and this ring's slots are on a GPU");
+			"kvr_plan_create: a plan keeps blocks in host memory, "
+			"and this ring's slots are on a GPU");
 		free(plan);
 		return KVR_ERR_UNSUPPORTED;
 	}

@@ -192,6 +192,16 @@ void kvr_ring_destroy(struct kvr_ring *ring);
 /* What the engine does to the endpoints; its arg is the ring. */
 extern const struct kvr_engine_actions kvr_ring_actions;
 
+/* Can it be? Each after the one before, logged. ring_options.c. */
+enum kvr_status kvr_ring_check_bootstrap(const struct kvr_log *log,
+					 const struct kvr_bootstrap *bootstrap);
+enum kvr_status kvr_ring_check_options(const struct kvr_log *log,
+				       const struct kvr_bootstrap *bootstrap,
+				       const struct kvr_ring_options *options);
+/* Slots on a GPU: is there one? integrity is settled. */
+enum kvr_status kvr_ring_check_gpu(const struct kvr_log *log,
+				   const struct kvr_ring_options *options);
+
 /* As kvr_ring_open, with the generation wished; 0: none. */
 enum kvr_status kvr_ring_open_generation(struct kvr_context *context,
 					 const struct kvr_bootstrap *bootstrap,

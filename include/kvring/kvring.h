@@ -80,8 +80,7 @@ struct kvr_context_options {
 	const char *devices;
 	uint32_t queue_pairs; /* on each rail; 0: KVRING_QPS, else 1 */
 	int32_t gid_index;    /* verbs-exchange; -1: KVRING_GID_INDEX or best */
-	/* Plain writes, then an immediate; -1: KVRING_ADAPTIVE_ROUTING or 0 */
-	int32_t adaptive_routing;
+	int32_t adaptive_routing; /* 0, 1; -1: KVRING_ADAPTIVE_ROUTING or 0 */
 	const struct kvr_gpu_options *gpu; /* NULL: its init's */
 };
 
@@ -187,8 +186,8 @@ struct kvr_ring_options {
 KVR_API void kvr_ring_options_init(struct kvr_ring_options *options);
 
 /*
- * Joins the ring; collective over the n ranks. All options but the time-outs
- * must agree ring-wide. Allocates the landing slots: nothing is allocated
+ * Joins the ring; collective over the n ranks. All options but time-outs and
+ * gpu must agree ring-wide. Allocates the landing slots: nothing is allocated
  * afterwards. The ring borrows the context.
  * slots >= 2 unless no block is forwarded (n = 1, or n = 2 without an
  * accumulating lane): with one slot every rank waits for the next.

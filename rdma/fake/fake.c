@@ -520,13 +520,10 @@ static enum kvr_status fake_poll(struct kvr_endpoint *base,
 
 static enum kvr_status fake_flush(struct kvr_endpoint *base)
 {
-	struct fake_endpoint *e = fake_endpoint(base);
 	enum kvr_status status;
 
-	if (!e->bridge)
-		return KVR_OK;
 	pthread_mutex_lock(&fake_lock);
-	status = fake_bridge_flush(e);
+	status = fake_bridge_flush(fake_endpoint(base));
 	pthread_mutex_unlock(&fake_lock);
 	return status;
 }

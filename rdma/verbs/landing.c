@@ -228,6 +228,7 @@ void verbs_landing_grant(const struct verbs_endpoint *e,
 	for (uint32_t rail = 0; rail < e->rails; rail++) {
 		out->described_key[rail] = e->mr_described[rail]->rkey;
 		if (e->reached)
-			out->slots_key[rail] = e->reached->mr[rail]->rkey;
+			out->slots_key[rail] =
+				e->reached->part[0].mr[rail]->rkey;
 	}
 }

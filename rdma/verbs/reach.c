@@ -190,8 +190,7 @@ static enum kvr_status register_all(struct climb *c,
 		if (bytes > memory->part_bytes)
 			bytes = memory->part_bytes;
 		for (uint32_t rail = 0; rail < c->t->rails; rail++) {
-			struct ibv_mr **mr =
-				&memory->mr[part * VERBS_RAILS_MAX + rail];
+			struct ibv_mr **mr = &memory->part[part].mr[rail];
 
 			*mr = verbs_register_by(step, w->pd[rail],
 						(uint8_t *)w->address + begin,
@@ -206,10 +205,14 @@ static enum kvr_status register_all(struct climb *c,
 
 static void forget_all(struct verbs_memory *memory)
 {
-	for (uint32_t i = 0; i < memory->parts * VERBS_RAILS_MAX; i++) {
-		if (memory->mr[i])
-			ibv_dereg_mr(memory->mr[i]);
-		memory->mr[i] = NULL;
+	for (uint32_t i = 0; i < memory->parts; i++) {
+		for (uint32_t rail = 0; rail < VERBS_RAILS_MAX; rail++) {
+			struct ibv_mr **mr = &memory->part[i].mr[rail];
+
+			if (*mr)
+				ibv_dereg_mr(*mr);
+			*mr = NULL;
+		}
 	}
 }
 
@@ -278,7 +281,7 @@ static enum kvr_status try_step(struct climb *c, const struct verbs_step *step,
 	enum kvr_status status;
 	int fd = -1;
 
-	if (step->rung == VERBS_RUNG_DMABUF) {
+	if (c->gpu && step->rung == VERBS_RUNG_DMABUF) {
 		status = c->gpu->memory->export_dmabuf(
 			(const void *)(uintptr_t)pages.start, pages.bytes,
 			step->pcie, &fd, reason, sizeof(reason));
@@ -354,8 +357,7 @@ static struct verbs_memory *blank(const struct verbs_transport *t,
 			part = (size_t)(most / page * page);
 	}
 	parts = (wish->bytes + part - 1) / part;
-	memory = calloc(1, sizeof(*memory) + parts * VERBS_RAILS_MAX *
-						     sizeof(memory->mr[0]));
+	memory = calloc(1, sizeof(*memory) + parts * sizeof(memory->part[0]));
 	if (!memory)
 		return NULL;
 	memory->address = (uint64_t)(uintptr_t)wish->address;

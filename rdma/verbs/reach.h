@@ -10,6 +10,10 @@
 #include "rdma/verbs/ladder.h"
 #include "runtime/accelerator_memory.h"
 
+struct verbs_part {
+	struct ibv_mr *mr[VERBS_RAILS_MAX];
+};
+
 /* One range, on each rail, in parts where a card takes less at once. */
 struct verbs_memory {
 	struct verbs_step step; /* how it is reached */
@@ -17,7 +21,7 @@ struct verbs_memory {
 	size_t bytes;
 	size_t part_bytes; /* of every part but the last; whole pages */
 	uint32_t parts;
-	struct ibv_mr *mr[]; /* [part * VERBS_RAILS_MAX + rail] */
+	struct verbs_part part[];
 };
 
 /* The registration that holds address, and how much of it is left there. */
@@ -29,7 +33,7 @@ static inline struct ibv_mr *verbs_memory_at(const struct verbs_memory *memory,
 	const size_t part = offset / memory->part_bytes;
 
 	*left = memory->part_bytes - offset % memory->part_bytes;
-	return memory->mr[part * VERBS_RAILS_MAX + rail];
+	return memory->part[part].mr[rail];
 }
 
 /* What to register, and where. */

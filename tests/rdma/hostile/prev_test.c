@@ -258,7 +258,7 @@ static const struct shot *aim_of_prev(struct scene *s, size_t index)
 	const uint64_t end = memory + in->memory_bytes;
 	const uint64_t others = (uintptr_t)other->memory;
 	const uint64_t others_slot = others + other->layout.slots[0];
-	const uint32_t key = in->reached->mr[0]->rkey;
+	const uint32_t key = in->reached->part[0].mr[0]->rkey;
 	const uint32_t described = in->mr_described[0]->rkey;
 	const struct shot shots[] = {
 		{"before the slots", IBV_WR_RDMA_WRITE, slot - 8, key, 8},
@@ -284,7 +284,7 @@ static const struct shot *aim_of_prev(struct scene *s, size_t index)
 		{"key 0", IBV_WR_RDMA_WRITE, slot, 0, 8},
 		{"the largest key", IBV_WR_RDMA_WRITE, slot, UINT32_MAX, 8},
 		{"another edge's slots", IBV_WR_RDMA_WRITE, others_slot,
-		 other->reached->mr[0]->rkey, 8},
+		 other->reached->part[0].mr[0]->rkey, 8},
 		{"another edge's descriptors", IBV_WR_RDMA_WRITE, others,
 		 other->mr_described[0]->rkey, 8},
 		{"the hello's buffer", IBV_WR_RDMA_WRITE, (uintptr_t)&in->talk,
@@ -328,7 +328,7 @@ static void prev_may_write_its_own_slots(void **state)
 	shoot(&s, out_of(s.hit),
 	      &(struct shot){"its slot", IBV_WR_RDMA_WRITE,
 			     (uintptr_t)in->memory + in->layout.slots[0] + 100,
-			     in->reached->mr[0]->rkey, 8});
+			     in->reached->part[0].mr[0]->rkey, 8});
 	assert_works(s.beside);
 	assert_int_equal(s.hit->ops->signal(s.hit->out, 5), KVR_OK);
 	pair_run(s.hit, 1, 0);
@@ -370,9 +370,9 @@ static const struct shot *aim_of_next(struct scene *s, size_t index)
 		 (uintptr_t)&out->talk, out->mr_talk->rkey, 8},
 		/* The same process may have landing slots, for its prev. */
 		{"write a landing slot", IBV_WR_RDMA_WRITE, slot,
-		 in->reached->mr[0]->rkey, 8},
+		 in->reached->part[0].mr[0]->rkey, 8},
 		{"read a landing slot", IBV_WR_RDMA_READ, slot,
-		 in->reached->mr[0]->rkey, 8},
+		 in->reached->part[0].mr[0]->rkey, 8},
 		{"write by key 0", IBV_WR_RDMA_WRITE, source, 0, 8},
 		{"send", IBV_WR_SEND, 0, 0, 8},
 		{"send nothing", IBV_WR_SEND, 0, 0, 0},
@@ -410,7 +410,7 @@ static void prev_after_close_writes_nothing(void **state)
 	struct verbs_endpoint *out = out_of(pair), *in = in_of(pair);
 	const size_t bytes = in->memory_bytes;
 	const uint64_t slot = (uintptr_t)in->memory + in->layout.slots[0];
-	const uint32_t key = in->reached->mr[0]->rkey;
+	const uint32_t key = in->reached->part[0].mr[0]->rkey;
 	uint8_t *memory = in->memory;
 	struct scene s = {.hit = pair};
 
@@ -456,7 +456,7 @@ static void prev_of_an_old_generation_writes_nothing(void **state)
 	shoot(&s, out_of(old),
 	      &(struct shot){"the new slots", IBV_WR_RDMA_WRITE,
 			     (uintptr_t)in->memory + in->layout.slots[0],
-			     in->reached->mr[0]->rkey, 8});
+			     in->reached->part[0].mr[0]->rkey, 8});
 	linger(old);
 	assert_memory_equal(in->memory, before, in->memory_bytes);
 	assert_works(s.beside);

@@ -248,7 +248,7 @@ static void write_before_the_hello_reaches_nothing(void **state)
 			.sg_list = &sge,
 			.num_sge = !empty,
 			.wr.rdma = {(uintptr_t)in->memory + in->layout.slots[0],
-				    in->reached->mr[0]->rkey},
+				    in->reached->part[0].mr[0]->rkey},
 		};
 		assert_int_not_equal(client_post(&client, &wr), IBV_WC_SUCCESS);
 		client_close(&client);

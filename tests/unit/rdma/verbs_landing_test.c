@@ -144,7 +144,7 @@ static void slots_of_a_gpu_are_there_alone(void **state)
 		assert_int_not_equal(grant.slots_key[rail], 0);
 		assert_int_not_equal(grant.slots_key[rail],
 				     grant.described_key[rail]);
-		assert_int_equal(e.reached->mr[rail]->length,
+		assert_int_equal(e.reached->part[0].mr[rail]->length,
 				 e.layout.bytes - e.layout.slots[0]);
 	}
 	assert_string_equal(slots_by(), "dma-buf");
