@@ -92,16 +92,18 @@ static void step_block_of_another_sequence_is_not_read(void **state)
 	each_kernel((struct kvr_ranges){&other, 1}, false);
 }
 
-/* On either side of the window, by one position. */
+/* On either side of the window, by one position; in any order. */
 static void step_block_outside_the_window_is_not_read(void **state)
 {
-	const struct kvr_range sides[2] = {
+	const struct kvr_range sides[3] = {
 		{.start = 0, .length = START - 30},
 		{.start = START + TOKENS + 7, .length = 300},
+		{.start = 0, .length = START - 30},
 	};
 
 	(void)state;
 	each_kernel((struct kvr_ranges){sides, 2}, true);
+	each_kernel((struct kvr_ranges){sides + 1, 2}, true);
 }
 
 int main(void)
