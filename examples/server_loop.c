@@ -87,7 +87,8 @@ int main(void)
 			printf("rank %u: %s\n", s.who.rank,
 			       kvr_status_name(status));
 			status = KVR_OK;
-		} else if (status <= KVR_ERR_PEER_LOST) {
+		} else if (status <= KVR_ERR_PEER_LOST &&
+			   status > KVR_ERR_DEVICE) {
 			printf("rank %u: %s, joining again\n", s.who.rank,
 			       kvr_status_name(status));
 			status = server_join(&s);

@@ -133,9 +133,12 @@ static void device_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 {
 	struct device *d = device_of(compute);
 
+	/* Of the run before; the next begins with begin. */
+	d->run_failed = false;
 	d->pack_failed =
-		d->ops->pack(d->attention, kv, k, v, block, NULL) != KVR_OK ||
-		settle(d) != KVR_OK;
+		d->ops->pack(d->attention, kv, k, v, block, NULL) != KVR_OK;
+	/* Whatever was enqueued still reads the caller's tensors. */
+	d->pack_failed |= settle(d) != KVR_OK;
 }
 
 static void begin(struct kvr_compute *compute, const struct kvr_tensor *q)
@@ -155,8 +158,8 @@ static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 	if (d->run_failed ||
 	    atomic_load_explicit(&d->stopped, memory_order_relaxed))
 		return;
-	d->run_failed = d->ops->step(d->attention, kv, block, NULL) != KVR_OK ||
-			settle(d) != KVR_OK;
+	d->run_failed = d->ops->step(d->attention, kv, block, NULL) != KVR_OK;
+	d->run_failed |= settle(d) != KVR_OK;
 }
 
 /* Not called: paged is false. */

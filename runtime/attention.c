@@ -66,6 +66,18 @@ static enum kvr_status check_q(const struct kvr_plan *plan,
 	return KVR_OK;
 }
 
+/* The ring is whole: blocks went on whatever became of the results. */
+static enum kvr_status check_computed(const struct kvr_plan *plan)
+{
+	const char *why = plan->ops->failed(plan->compute);
+
+	if (!why)
+		return KVR_OK;
+	kvr_log(&plan->ring->context->log, KVR_LOG_ERROR,
+		"attention: kernel %s failed: %s", plan->ops->name, why);
+	return KVR_ERR_DEVICE;
+}
+
 enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 				   const struct kvr_tensor *k,
 				   const struct kvr_tensor *v)
@@ -81,11 +93,14 @@ enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 	status = check_kv(plan, k, v);
 	if (status != KVR_OK)
 		return status;
-	if (plan->block)
+	plan->packed = false;
+	if (plan->block) {
 		plan->ops->pack(plan->compute, plan->kv[plan->ring->rank], k, v,
 				plan->block);
-	plan->packed = true;
-	return KVR_OK;
+		status = check_computed(plan);
+	}
+	plan->packed = status == KVR_OK;
+	return status;
 }
 
 static enum kvr_status begin(struct kvr_plan *plan)
@@ -184,18 +199,6 @@ enum kvr_status kvr_plan_check_run(const struct kvr_plan *plan,
 	return KVR_OK;
 }
 
-/* The ring is whole: blocks went on whatever became of the results. */
-static enum kvr_status check_computed(const struct kvr_plan *plan)
-{
-	const char *why = plan->ops->failed(plan->compute);
-
-	if (!why)
-		return KVR_OK;
-	kvr_log(&plan->ring->context->log, KVR_LOG_ERROR,
-		"attention: kernel %s failed: %s", plan->ops->name, why);
-	return KVR_ERR_DEVICE;
-}
-
 enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
 			     const struct kvr_tensor *out, float *lse,
 			     size_t lse_head_stride)
@@ -208,6 +211,18 @@ enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
 		return status;
 	plan->ops->finish(plan->compute, out, lse, lse_head_stride);
 	return check_computed(plan);
+}
+
+/* There is no block to send, and the others must not wait for one. */
+static enum kvr_status give_up(struct kvr_plan *plan, enum kvr_status why)
+{
+	enum kvr_status status = begin(plan);
+
+	if (status == KVR_OK)
+		status = kvr_pass_cancel(plan->pass);
+	if (status == KVR_OK)
+		status = kvr_pass_end(plan->pass);
+	return status == KVR_OK || status == KVR_ERR_CANCELLED ? why : status;
 }
 
 enum kvr_status kvr_attention_run(struct kvr_plan *plan,
@@ -230,6 +245,8 @@ enum kvr_status kvr_attention_run(struct kvr_plan *plan,
 		status = kvr_attention_pack(plan, k, v);
 	else if (!plan->packed)
 		return KVR_ERR_STATE;
+	if (status == KVR_ERR_DEVICE)
+		return give_up(plan, status);
 	if (status != KVR_OK)
 		return status;
 	return kvr_plan_run(plan, q, out, lse, lse_head_stride);

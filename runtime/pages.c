@@ -4,12 +4,12 @@
 #include "runtime/plan.h"
 #include "runtime/tensor.h"
 
-/* Is the page all in its memory, and aligned? */
+/* Is the page all in its memory, which the host reads, and aligned? */
 static bool is_page(const struct kvr_segment *page)
 {
 	const struct kvr_memory *memory = page->memory;
 
-	return memory && page->offset <= memory->bytes &&
+	return memory && !memory->on_gpu && page->offset <= memory->bytes &&
 	       page->bytes <= memory->bytes - page->offset &&
 	       ((uintptr_t)memory->address + page->offset) % KVR_PAGE_ALIGN ==
 		       0;

@@ -283,17 +283,15 @@ static float divisor(const struct kvr_cpu_tile *tile, size_t r, double sink,
 static void finish_group(const struct kvr_tensor *out, size_t at,
 			 const float *from, size_t count, float sum)
 {
-	float by = sum == 0 ? 1 : sum;
-
 	if (out->dtype == KVR_F32) {
 		float *to = (float *)out->data + at;
 
 		for (size_t i = 0; i < count; i++)
-			to[i] = from[i] / by;
+			to[i] = sum == 0 ? 0 : from[i] / sum;
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		kvr_element_set(out, at + i, from[i] / by);
+		kvr_element_set(out, at + i, sum == 0 ? 0 : from[i] / sum);
 }
 
 /* Row r of a tile's partials to head `head` of `token`. */

@@ -14,7 +14,7 @@ struct verbs_flush {
 	const struct verbs_transport *t;
 	enum kvr_gpu_flush way;
 	uint32_t gpu;
-	bool under_way;
+	bool under_way, lost;
 
 	/* READ */
 	struct verbs_loopback *loopback[VERBS_RAILS_MAX];
@@ -196,6 +196,9 @@ enum kvr_status verbs_flush_poll(struct verbs_flush *f)
 {
 	enum kvr_status status = KVR_OK;
 
+	/* Once lost, no completion of it comes any more. */
+	if (f->lost)
+		return KVR_ERR_DEVICE;
 	if (!f->under_way) {
 		f->under_way = true;
 		if (f->way == KVR_GPU_FLUSH_READ)
@@ -208,6 +211,7 @@ enum kvr_status verbs_flush_poll(struct verbs_flush *f)
 						      : poll_host(f);
 	if (status == KVR_OK)
 		f->under_way = false;
+	f->lost = status == KVR_ERR_DEVICE;
 	return status;
 }
 

@@ -22,7 +22,7 @@
 #include "runtime/secret.h"
 
 #define VERBS_MESSAGE_MAGIC UINT64_C(0x6b6c617462765652) /* "RVvbtalk" */
-#define VERBS_VERSION 1u
+#define VERBS_VERSION 2u
 
 enum verbs_message_type {
 	VERBS_HELLO_OUT = 1,

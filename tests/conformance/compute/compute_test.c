@@ -247,6 +247,13 @@ void kernel_rows_without_keys_give_zero(void **state)
 		answer_free(&got);
 		check(&p, &m);
 	}
+	/* Nor do values that other rows of the tile see: 0 x inf is no 0. */
+	problem_set(&p.v, 0, 0, 0, INFINITY);
+	struct answer got = answer_of_kernel(&p, &m);
+
+	for (size_t t = 0; t < 33; t++)
+		assert_unseen(&got, t);
+	answer_free(&got);
 	problem_free(&p);
 }
 

@@ -10,7 +10,7 @@ import struct
 
 SECRET = b"a shared secret"
 RING, GENERATION = 0x1122334455667788, 3
-VERSION = 1
+VERSION = 2
 BODY, MAC = 320, 32
 OUT, IN = 1, 0
 
