@@ -59,11 +59,12 @@ static enum kvr_status in_device_memory(struct kvr_accelerator_attention *a,
 	return status;
 }
 
+/* A device that does not answer is no mistake of the caller's: begin tells. */
 static bool can_read(const void *address)
 {
 	struct cudaPointerAttributes at;
 
-	return cudaPointerGetAttributes(&at, address) == cudaSuccess &&
+	return cudaPointerGetAttributes(&at, address) != cudaSuccess ||
 	       at.type != cudaMemoryTypeUnregistered;
 }
 
