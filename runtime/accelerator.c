@@ -19,6 +19,7 @@ static atomic_bool is_open;
 static struct {
 	const struct kvr_accelerator_ops *ops;
 	enum kvr_status status;
+	pid_t pid;
 	char reason[256];
 } opened;
 
@@ -135,6 +136,7 @@ static void open_once(void)
 	if (opened.status != KVR_OK)
 		return;
 	opened.ops = ops;
+	opened.pid = getpid();
 	atomic_store_explicit(&is_open, true, memory_order_release);
 }
 
@@ -154,8 +156,10 @@ const struct kvr_accelerator_ops *kvr_accelerator_present(void)
 	char reason[sizeof(opened.reason)];
 	void *driver;
 
+	/* A driver does not survive fork: to a child all memory is the host's.
+	 */
 	if (atomic_load_explicit(&is_open, memory_order_acquire))
-		return opened.ops;
+		return opened.pid == getpid() ? opened.ops : NULL;
 	driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
 	if (!driver)
 		return NULL;

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ring attention forward: one pass, one compute step per block. */
+#include <time.h>
+
+#include "runtime/clock.h"
+#include "runtime/pass.h"
 #include "runtime/plan.h"
+#include "runtime/progress.h"
 #include "runtime/tensor.h"
 
 static enum kvr_status refuse(const struct kvr_plan *plan, const char *what)
@@ -103,16 +108,21 @@ enum kvr_status kvr_attention_pack(struct kvr_plan *plan,
 	return status;
 }
 
+static void describe(const struct kvr_plan *plan, struct kvr_pass_desc *desc)
+{
+	kvr_pass_desc_init(desc);
+	desc->tag = plan->ring->attention_tag + 1;
+	desc->hops = plan->hops;
+	desc->lane[0].segments = plan->segments;
+	desc->lane[0].segment_count = plan->segment_count;
+}
+
 static enum kvr_status begin(struct kvr_plan *plan)
 {
 	struct kvr_pass_desc desc;
 	enum kvr_status status;
 
-	kvr_pass_desc_init(&desc);
-	desc.tag = plan->ring->attention_tag + 1;
-	desc.hops = plan->hops;
-	desc.lane[0].segments = plan->segments;
-	desc.lane[0].segment_count = plan->segment_count;
+	describe(plan, &desc);
 	status = kvr_pass_begin(plan->ring, &desc, &plan->pass);
 	/* A refused call has no effect, or the ranks would count apart. */
 	if (status == KVR_OK)
@@ -213,16 +223,51 @@ enum kvr_status kvr_plan_run(struct kvr_plan *plan, const struct kvr_tensor *q,
 	return check_computed(plan);
 }
 
-/* There is no block to send, and the others must not wait for one. */
+/* Begun and cancelled at once: no byte of the local block leaves. */
+static enum kvr_status begin_cancelled(struct kvr_plan *plan)
+{
+	struct kvr_ring *ring = plan->ring;
+	uint64_t now_ns = kvr_clock_ns();
+	struct kvr_pass_desc desc;
+	enum kvr_status status;
+
+	describe(plan, &desc);
+	pthread_mutex_lock(&ring->lock);
+	status = kvr_pass_open(ring, &desc, now_ns);
+	if (status == KVR_OK) {
+		plan->pass = &ring->pass;
+		ring->attention_tag++;
+		status = kvr_engine_cancel(ring->engine);
+	}
+	pthread_mutex_unlock(&ring->lock);
+	kvr_progress_nudge(ring, now_ns);
+	return status;
+}
+
+/*
+ * There is no block to send, and the others must not wait for one: they get
+ * CANCELLED. Who is too far ahead of them to begin waits, and at last aborts.
+ */
 static enum kvr_status give_up(struct kvr_plan *plan, enum kvr_status why)
 {
-	enum kvr_status status = begin(plan);
+	const struct timespec nap = {.tv_nsec = 100000};
+	uint64_t end_ns = kvr_clock_ns() +
+			  plan->ring->options.wait_timeout_ms * KVR_NS_PER_MS;
+	enum kvr_status status;
 
-	if (status == KVR_OK)
-		status = kvr_pass_cancel(plan->pass);
-	if (status == KVR_OK)
+	while ((status = begin_cancelled(plan)) == KVR_ERR_AGAIN &&
+	       kvr_clock_ns() < end_ns) {
+		(void)!kvr_ring_progress(plan->ring);
+		nanosleep(&nap, NULL);
+	}
+	if (status == KVR_ERR_AGAIN)
+		kvr_ring_abort(plan->ring);
+	else if (status == KVR_OK)
 		status = kvr_pass_end(plan->pass);
-	return status == KVR_OK || status == KVR_ERR_CANCELLED ? why : status;
+	return status == KVR_OK || status == KVR_ERR_CANCELLED ||
+			       status == KVR_ERR_AGAIN
+		       ? why
+		       : status;
 }
 
 enum kvr_status kvr_attention_run(struct kvr_plan *plan,

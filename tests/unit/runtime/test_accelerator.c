@@ -143,7 +143,8 @@ static void accelerator_good_is_opened_and_probed_once(void **s)
 				  "KVR_OK probe 1 same\n"
 				  "KVR_OK [] a GPU\n"
 				  "KVR_ERR_DEVICE [fell off the bus] \n"
-				  "KVR_ERR_END [] \n");
+				  "KVR_ERR_END [] \n"
+				  "present: yes, in a child: no\n");
 }
 
 static void accelerator_failing_probe_is_passed_on(void **s)
@@ -154,7 +155,8 @@ static void accelerator_failing_probe_is_passed_on(void **s)
 				  "KVR_ERR_DRIVER_OLD probe 1 same\n"
 				  "KVR_ERR_DRIVER_OLD [probe 1] \n"
 				  "KVR_ERR_DRIVER_OLD [probe 1] \n"
-				  "KVR_ERR_DRIVER_OLD [probe 1] \n");
+				  "KVR_ERR_DRIVER_OLD [probe 1] \n"
+				  "present: no, in a child: no\n");
 }
 
 static void accelerator_loader_path_finds_it(void **s)
