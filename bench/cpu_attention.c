@@ -130,15 +130,6 @@ static void run_kernel(const struct options *o, const struct kernel *kernel,
 	}
 }
 
-static size_t number(const char *text, size_t most)
-{
-	unsigned long value = strtoul(text, NULL, 10);
-
-	if (value < 1 || value > most)
-		report_die("a number is out of range");
-	return value;
-}
-
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option known[] = {
@@ -156,17 +147,18 @@ static void parse(int argc, char **argv, struct options *o)
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (c == 'n')
-			o->tokens = number(optarg, 1 << 24);
+			o->tokens = report_number(optarg, 1 << 24);
 		else if (c == 'h')
-			o->heads = (uint32_t)number(optarg, 1024);
+			o->heads = (uint32_t)report_number(optarg, 1024);
 		else if (c == 't')
-			o->threads = (uint32_t)number(optarg, THREADS_MAX);
+			o->threads =
+				(uint32_t)report_number(optarg, THREADS_MAX);
 		else if (c == 'p')
-			o->pairs = number(optarg, PAIRS_MAX);
+			o->pairs = report_number(optarg, PAIRS_MAX);
 		else if (c == 'g')
-			o->page_tokens = number(optarg, 1 << 24);
+			o->page_tokens = report_number(optarg, 1 << 24);
 		else if (c == 'd')
-			o->head_dim = (uint32_t)number(optarg, 576);
+			o->head_dim = (uint32_t)report_number(optarg, 576);
 		else if (c == 'k')
 			o->kernel = optarg;
 		else if (c == 'c')

@@ -140,15 +140,6 @@ static void run_dim(const struct options *o, uint32_t dim, enum kvr_dtype dtype)
 	cpu_case_close(&full);
 }
 
-static size_t number(const char *text, size_t most)
-{
-	unsigned long value = strtoul(text, NULL, 10);
-
-	if (value < 1 || value > most)
-		report_die("a number is out of range");
-	return value;
-}
-
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option known[] = {
@@ -165,15 +156,15 @@ static void parse(int argc, char **argv, struct options *o)
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (c == 'n')
-			o->tokens = number(optarg, 1 << 24);
+			o->tokens = report_number(optarg, 1 << 24);
 		else if (c == 'h')
-			o->heads = (uint32_t)number(optarg, 1024);
+			o->heads = (uint32_t)report_number(optarg, 1024);
 		else if (c == 't')
-			o->threads = (uint32_t)number(optarg, 256);
+			o->threads = (uint32_t)report_number(optarg, 256);
 		else if (c == 'p')
-			o->pairs = number(optarg, PAIRS_MAX);
+			o->pairs = report_number(optarg, PAIRS_MAX);
 		else if (c == 'd')
-			o->head_dim = (uint32_t)number(optarg, 128);
+			o->head_dim = (uint32_t)report_number(optarg, 128);
 		else if (c == 'k')
 			o->kernel = optarg;
 		else if (c == 'c')

@@ -29,11 +29,7 @@ static const struct kvr_compute_ops *best_kernel(void)
 
 static uint32_t number(const char *text)
 {
-	unsigned long value = strtoul(text, NULL, 10);
-
-	if (value < 1 || value > 1 << 24)
-		report_die("a number is out of range");
-	return (uint32_t)value;
+	return (uint32_t)report_number(text, 1 << 24);
 }
 
 int main(int argc, char **argv)

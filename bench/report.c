@@ -81,3 +81,12 @@ void report_die(const char *what)
 	fprintf(stderr, "%s: %s\n", program_invocation_short_name, what);
 	exit(1);
 }
+
+size_t report_number(const char *text, size_t most)
+{
+	unsigned long value = strtoul(text, NULL, 10);
+
+	if (value < 1 || value > most)
+		report_die("a number is out of range");
+	return value;
+}

@@ -32,4 +32,7 @@ void report_print_machine(void);
 /* Prints "PROGRAM: WHAT" on stderr and exits 1. */
 __attribute__((noreturn)) void report_die(const char *what);
 
+/* The number that text is, 1 .. most; report_die where it is not. */
+size_t report_number(const char *text, size_t most);
+
 #endif
