@@ -125,8 +125,8 @@ def module_paths(root, version):
 
 def build(root, version, target, work):
     tree = work / "tree"
-    for name in ("bin", "dev", "proc", "sys", "lower", "upper", "root",
-                 "modules"):
+    for name in ("bin", "dev", "proc", "sys", "lower", "upper",
+                 "machine", "modules"):
         (tree / name).mkdir(parents=True)
     busybox = shutil.which("busybox")
     if not busybox:

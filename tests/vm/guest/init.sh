@@ -20,22 +20,22 @@ mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose \
 mount -t tmpfs tmpfs /upper
 mkdir /upper/changes /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/changes,workdir=/upper/work \
-	overlay /root
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-mount --move /dev /root/dev
-mount -t tmpfs tmpfs /root/run
-mkdir -p /root/dev/shm /root/dev/pts
-mount -t tmpfs tmpfs /root/dev/shm
-mount -t devpts devpts /root/dev/pts
-ln -sf /proc/self/fd /root/dev/fd
-ln -sf /proc/self/fd/0 /root/dev/stdin
-ln -sf /proc/self/fd/1 /root/dev/stdout
-ln -sf /proc/self/fd/2 /root/dev/stderr
+	overlay /machine
+mount --move /proc /machine/proc
+mount --move /sys /machine/sys
+mount --move /dev /machine/dev
+mount -t tmpfs tmpfs /machine/run
+mkdir -p /machine/dev/shm /machine/dev/pts
+mount -t tmpfs tmpfs /machine/dev/shm
+mount -t devpts devpts /machine/dev/pts
+ln -sf /proc/self/fd /machine/dev/fd
+ln -sf /proc/self/fd/0 /machine/dev/stdin
+ln -sf /proc/self/fd/1 /machine/dev/stdout
+ln -sf /proc/self/fd/2 /machine/dev/stderr
 ulimit -l unlimited
 ulimit -n 65536
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root
-chroot /root /bin/bash "$KVR_VM_GUEST/network.sh"
-chroot /root /usr/bin/env python3 -I -S -B "$KVR_VM_GUEST/agent.py"
+chroot /machine /bin/bash "$KVR_VM_GUEST/network.sh"
+chroot /machine /usr/bin/env python3 -I -S -B "$KVR_VM_GUEST/agent.py"
