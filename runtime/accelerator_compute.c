@@ -111,19 +111,23 @@ static bool can_read(const void *address)
 	       ops->can_read(address);
 }
 
-/* Until the GPU has done what was enqueued. */
+/*
+ * Until the GPU has done what was enqueued; it still uses the caller's tensors
+ * and our slots. Where asking fails it is asked once more: on return they are
+ * others', whatever is returned.
+ */
 static enum kvr_status settle(struct device *d)
 {
 	const struct timespec nap = {.tv_nsec = LOOK_NS};
 	enum kvr_status status;
 
-	if (!d->pulse)
-		return d->ops->wait(d->attention, NULL, true);
-	while ((status = d->ops->wait(d->attention, NULL, false)) ==
+	while ((status = d->ops->wait(d->attention, NULL, !d->pulse)) ==
 	       KVR_ERR_AGAIN) {
 		d->pulse(d->pulse_arg);
 		(void)nanosleep(&nap, NULL);
 	}
+	if (status != KVR_OK)
+		(void)d->ops->wait(d->attention, NULL, true);
 	return status;
 }
 
@@ -137,7 +141,6 @@ static void device_pack(struct kvr_compute *compute, struct kvr_ranges kv,
 	d->run_failed = false;
 	d->pack_failed =
 		d->ops->pack(d->attention, kv, k, v, block, NULL) != KVR_OK;
-	/* Whatever was enqueued still reads the caller's tensors. */
 	d->pack_failed |= settle(d) != KVR_OK;
 }
 

@@ -376,21 +376,30 @@ static enum kvr_status fork_lanes(struct kvr_accelerator_attention *a,
 	return status;
 }
 
-/* And it goes on behind all that they have, also when something failed. */
+/*
+ * And it goes on behind all that they have, also when something failed: what a
+ * lane still did would reach into the next run. Where the stream can't be told
+ * to wait for a lane, the host waits.
+ */
 static enum kvr_status join_lanes(struct kvr_accelerator_attention *a,
 				  cudaStream_t stream)
 {
 	enum kvr_status status = KVR_OK;
 
-	for (int i = 0; i < KVR_CUDA_LANES && status == KVR_OK; i++) {
+	for (int i = 0; i < KVR_CUDA_LANES; i++) {
 		struct kvr_cuda_lane *lane = &a->lane[i];
+		enum kvr_status joined =
+			check(a, "cudaEventRecord",
+			      cudaEventRecord(lane->done, lane->stream));
 
-		status = check(a, "cudaEventRecord",
-			       cudaEventRecord(lane->done, lane->stream));
-		if (status == KVR_OK)
-			status = check(
+		if (joined == KVR_OK)
+			joined = check(
 				a, "cudaStreamWaitEvent",
 				cudaStreamWaitEvent(stream, lane->done, 0));
+		if (joined == KVR_OK)
+			continue;
+		(void)cudaStreamSynchronize(lane->stream);
+		status = joined;
 	}
 	return status;
 }
