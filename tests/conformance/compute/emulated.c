@@ -22,6 +22,8 @@ struct emulated {
 	struct kvr_accelerator_attention *attention;
 	cudaStream_t stream;
 	struct kvr_tensor q; /* on the device */
+	void **block;	     /* of the run, on the device */
+	size_t blocks;
 };
 
 void emulated_set_cache(size_t bytes)
@@ -105,7 +107,8 @@ static enum kvr_status emulated_open(const struct kvr_compute_shape *shape,
 	assert_non_null(e);
 	e->base.ops = &emulated_compute;
 	e->shape = *shape;
-	ok(cudaStreamCreate(&e->stream));
+	/* Nothing but its events orders it: a missing one shows. */
+	ok(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking));
 	status = kvr_cuda_attention.open(shape, q, &options, &e->attention,
 					 reason, sizeof(reason));
 	if (status != KVR_OK)
@@ -114,10 +117,18 @@ static enum kvr_status emulated_open(const struct kvr_compute_shape *shape,
 	return KVR_OK;
 }
 
+static void free_blocks(struct emulated *e)
+{
+	while (e->blocks)
+		ok(cudaFree(e->block[--e->blocks]));
+}
+
 static void emulated_close(struct kvr_compute *compute)
 {
 	struct emulated *e = of(compute);
 
+	free_blocks(e);
+	free(e->block);
 	kvr_cuda_attention.close(e->attention);
 	ok(cudaFree(e->q.data));
 	ok(cudaStreamDestroy(e->stream));
@@ -189,6 +200,7 @@ static void launch_captured(struct emulated *e, struct kvr_ranges kv,
 	ok(cudaGraphDestroy(graph));
 }
 
+/* Waits for nothing: the steps of a run follow each other on the device. */
 static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 		 const void *block)
 {
@@ -196,14 +208,15 @@ static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 	size_t bytes = block_bytes(&e->shape, kv);
 	void *copy = device_memory(bytes);
 
+	e->block = realloc(e->block, (e->blocks + 1) * sizeof(*e->block));
+	assert_non_null(e->block);
+	e->block[e->blocks++] = copy;
 	ok(cudaMemcpy(copy, block, bytes, cudaMemcpyHostToDevice));
 	if (captured)
 		launch_captured(e, kv, copy);
 	else
 		done(e, kvr_cuda_attention.step(e->attention, kv, copy,
 						e->stream));
-	ok(cudaStreamSynchronize(e->stream));
-	ok(cudaFree(copy));
 }
 
 static void step_pages(struct kvr_compute *compute, struct kvr_ranges kv,
@@ -246,6 +259,7 @@ static void finish(struct kvr_compute *compute, const struct kvr_tensor *out,
 	done(e, kvr_cuda_attention.finish(e->attention, &to, sums,
 					  lse_head_stride, e->stream));
 	ok(cudaStreamSynchronize(e->stream));
+	free_blocks(e);
 	ok(cudaMemcpy(out->data, to.data,
 		      extent(out) * kvr_dtype_bytes(out->dtype),
 		      cudaMemcpyDeviceToHost));
