@@ -239,4 +239,14 @@ static inline const void *kvr_emu_register(void (*kernel)(P...))
 	return (const void *)kernel;
 }
 
+/* Before NVIDIA's own for any type: what examples call. */
+template <typename... P>
+static inline cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid,
+					   dim3 block, void **args,
+					   size_t shared, cudaStream_t stream)
+{
+	return ::cudaLaunchKernel(kvr_emu_register(kernel), grid, block, args,
+				  shared, stream);
+}
+
 #endif

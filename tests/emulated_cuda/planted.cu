@@ -17,18 +17,18 @@
 #define N 64
 #define WRONG 3
 
-#define CHECK(call)                                                        \
-	do {                                                               \
-		int error_ = (int)(call);                                  \
-		if (error_) {                                              \
-			fprintf(stderr, "%s: error %d\n", #call, error_);  \
-			exit(1);                                           \
-		}                                                          \
+#define CHECK(call)                                                            \
+	do {                                                                   \
+		int error_ = (int)(call);                                      \
+		if (error_) {                                                  \
+			fprintf(stderr, "%s: error %d\n", #call, error_);      \
+			exit(1);                                               \
+		}                                                              \
 	} while (0)
 
 static cudaStream_t one, two;
 static float *in, *out; /* on the device, N floats; in: 0, 1, 2, ... */
-static float seen[N]; /* out, as fetched */
+static float seen[N];	/* out, as fetched */
 
 /* Kernels */
 
@@ -294,8 +294,8 @@ static void *entry(const char *name)
 	cudaDriverEntryPointQueryResult found;
 	void *function;
 
-	CHECK(cudaGetDriverEntryPointByVersion(
-		name, &function, 12000, cudaEnableDefault, &found));
+	CHECK(cudaGetDriverEntryPointByVersion(name, &function, 12000,
+					       cudaEnableDefault, &found));
 	CHECK(found != cudaDriverEntryPointSuccess);
 	return function;
 }
@@ -329,8 +329,8 @@ static void deliver(float *slot, float value, uint32_t *ready, uint32_t say,
 
 static cudaGraphExec_t captured_step(uint32_t *ready, bool faulty)
 {
-	unsigned how = faulty ? CU_STREAM_WAIT_VALUE_GEQ
-			      : CU_STREAM_WAIT_VALUE_EQ;
+	unsigned how =
+		faulty ? CU_STREAM_WAIT_VALUE_GEQ : CU_STREAM_WAIT_VALUE_EQ;
 	cudaGraphExec_t exec;
 	cudaGraph_t graph;
 
@@ -405,19 +405,22 @@ static int credit_before_release(bool faulty)
 	return verdict(seen[N - 1] == 2 * (N - 1));
 }
 
-#define CASE(name) {#name, name}
+#define CASE(name)                                                             \
+	{                                                                      \
+#name, name                                                    \
+	}
 static const struct {
 	const char *name;
 	int (*run)(bool faulty);
 } cases[] = {
-	CASE(missing_barrier),	  CASE(missing_syncwarp),
-	CASE(between_blocks),	  CASE(missing_event),
-	CASE(missing_synchronize), CASE(host_dereference),
-	CASE(shared_too_small),	  CASE(static_shared_overrun),
-	CASE(buffer_overrun),	  CASE(copy_overrun),
-	CASE(use_after_free),	  CASE(divergent_barrier),
-	CASE(different_barriers), CASE(divergent_warp),
-	CASE(stale_replay),	  CASE(missing_flush),
+	CASE(missing_barrier),	     CASE(missing_syncwarp),
+	CASE(between_blocks),	     CASE(missing_event),
+	CASE(missing_synchronize),   CASE(host_dereference),
+	CASE(shared_too_small),	     CASE(static_shared_overrun),
+	CASE(buffer_overrun),	     CASE(copy_overrun),
+	CASE(use_after_free),	     CASE(divergent_barrier),
+	CASE(different_barriers),    CASE(divergent_warp),
+	CASE(stale_replay),	     CASE(missing_flush),
 	CASE(credit_before_release),
 };
 

@@ -56,7 +56,7 @@ __global__ void transpose(const float *in, float *out, pair add)
 	x = blockIdx.y * TILE + threadIdx.x;
 	y = blockIdx.x * TILE + threadIdx.y;
 	out[y * height + x] = copy[threadIdx.y * TILE + threadIdx.x] +
-		(float)add.a + (float)add.b;
+			      (float)add.a + (float)add.b;
 }
 
 __global__ void first_of_shared(float *out)

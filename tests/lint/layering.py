@@ -58,7 +58,7 @@ FOREIGN = [  # system headers, where alone they may appear
     (r"((cuda|cub|cooperative_groups|thrust|nv)/.*|cooperative_groups\.h|"
      r"(cuda|cublas|cudnn|nvrtc|nccl|driver_types|vector_types|math_constants|"
      r"mma|nvtx)[^/]*\.h(pp)?)",
-     r"(compute/cuda|tests/emulated_cuda)/.*|tests/.*/(test_)?emulated[a-z_]*\.c"),
+     r"(compute/cuda|examples|tests/emulated_cuda)/.*|tests/.*/(test_)?emulated[a-z_]*\.c"),
 ]
 
 # A library linked to libcuda, or to its stub, does not load without a driver.

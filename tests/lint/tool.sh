@@ -28,7 +28,7 @@ judge() {
 
 check_format() {
 	local names
-	mapfile -d '' names < <(files .c .h)
+	mapfile -d '' names < <(files .c .h .cu .cuh)
 	judge 'version 14.' clang-format --dry-run -Werror "${names[@]}"
 }
 
