@@ -3,7 +3,8 @@
 
 The kernel is the distribution's own, unpacked from its package and not
 installed; the initramfs holds busybox, the modules that soft-RoCE takes, and
-guest/init.sh. Both are built once and kept in $XDG_CACHE_HOME/kvring, else
+guest/init.sh. Both are built once, unpacked, which the guest would take as
+long for as to boot, and kept in $XDG_CACHE_HOME/kvring, else
 ~/.cache/kvring: delete that to get a newer kernel. KVR_VM_KERNEL names a
 directory with boot/vmlinuz-* and lib/modules to use instead, such as /.
 """
@@ -17,10 +18,13 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
+import zlib
 
-INIT = pathlib.Path(__file__).resolve().parent / "guest" / "init.sh"
+SELF = pathlib.Path(__file__).resolve()
+INIT = SELF.parent / "guest" / "init.sh"
 META = ("linux-image-amd64", "linux-image-generic")  # Debian's, Ubuntu's
 PACKAGE = re.compile(r"linux-(image|modules|modules-extra)-[0-9]\S*")
 MODULES = """
@@ -29,7 +33,7 @@ MODULES = """
     crc32_generic crc32_pclmul ib_uverbs rdma_ucm rdma_rxe
 """.split()  # without a crc32, adding an rxe device fails
 
-Boot = collections.namedtuple("Boot", "kernel initramfs")
+Boot = collections.namedtuple("Boot", "root kernel initramfs")
 
 
 class Missing(Exception):
@@ -123,7 +127,28 @@ def module_paths(root, version):
     return list(paths)
 
 
-def build(root, version, target, work):
+def kernel_of(root, version):
+    """Its ELF image, where QEMU can boot that; else what there is."""
+    packed = (root / "boot" / f"vmlinuz-{version}").read_bytes()
+    # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, _length
+    offset, length = struct.unpack_from("<II", packed, 0x248)
+    at = (packed[0x1f1] + 1) * 512 + offset
+    payload = packed[at:at + length]
+    try:
+        if payload.startswith(b"\xfd7zXZ"):
+            kernel = lzma.LZMADecompressor().decompress(payload)
+        elif payload.startswith(b"\x1f\x8b"):
+            kernel = zlib.decompressobj(31).decompress(payload)
+        else:
+            return packed
+    except (lzma.LZMAError, zlib.error):
+        return packed
+    # the note of the entry that QEMU takes, XEN_ELFNOTE_PHYS32_ENTRY
+    note = struct.pack("<II", 18, 0x006e6558)
+    return kernel if note in kernel else packed
+
+
+def build(root, version, boot, work):
     tree = work / "tree"
     for name in ("bin", "dev", "proc", "sys", "lower", "upper",
                  "machine", "modules"):
@@ -143,9 +168,11 @@ def build(root, version, target, work):
     archive = subprocess.run(
         ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=tree,
         input=names.encode(), check=True, stdout=subprocess.PIPE).stdout
-    packed = work / "initramfs"
-    packed.write_bytes(gzip.compress(archive, 1))
-    packed.rename(target)
+    made = work / "made"
+    made.mkdir()
+    (made / "initramfs").write_bytes(archive)
+    (made / "kernel").write_bytes(kernel_of(root, version))
+    made.rename(boot)
 
 
 def prepare():
@@ -161,12 +188,12 @@ def prepare():
                 download(work).rename(root)
             shutil.rmtree(work)
     version = version_of(root)
-    recipe = hashlib.sha256(INIT.read_bytes() + " ".join(MODULES).encode() +
+    recipe = hashlib.sha256(INIT.read_bytes() + SELF.read_bytes() +
                             str(root).encode()).hexdigest()[:16]
-    initramfs = here / f"initramfs-{version}-{recipe}"
-    if not initramfs.exists():
+    boot = here / f"boot-{version}-{recipe}"
+    if not boot.exists():
         with locked(here) as work:
-            if not initramfs.exists():
-                build(root, version, initramfs, work)
+            if not boot.exists():
+                build(root, version, boot, work)
             shutil.rmtree(work)
-    return Boot(root / "boot" / f"vmlinuz-{version}", initramfs)
+    return Boot(root, boot / "kernel", boot / "initramfs")

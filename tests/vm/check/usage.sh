@@ -26,7 +26,7 @@ says err '^it cannot'
 
 # Four at once, none of which finds an initramfs, agree on a whole one.
 kernel=$(cd "$here" && python3 -B -c \
-	'import image; print(image.prepare().kernel.parents[1])')
+	'import image; print(image.prepare().root)')
 for _ in 1 2 3 4; do
 	(cd "$here" && KVR_VM_KERNEL=$kernel XDG_CACHE_HOME=$work/cache \
 		python3 -B -c 'import image; print(image.prepare().initramfs)') &
@@ -34,9 +34,9 @@ done >made
 wait
 [ "$(wc -l <made)" = 4 ] && [ "$(sort -u made | wc -l)" = 1 ] ||
 	die "made: $(cat made)"
-gzip -dc <"$(head -n 1 made)" | cpio -t --quiet >out
+cpio -t --quiet <"$(head -n 1 made)" >out
 says out '^modules/.*rdma_rxe.ko$'
-[ "$(find cache/kvring -mindepth 1 | wc -l)" = 2 ] || # it and the lock
+[ "$(find cache/kvring -type f | wc -l)" = 3 ] || # a kernel, it, the lock
 	die "left: $(find cache)"
 
 # Of two exit codes a failure counts more than a skip, a skip than success.
