@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 2
 export KVRING_SOURCE=$PWD KVRING_BUILD=$PWD/build/release
 log=build/nightly
 minutes=30 only='' from=''
-parts=(ring-kill kill loss cable far mutants fuzz soak bench bench-rdma
+parts=(ring-kill kill loss cable far model mutants fuzz soak bench bench-rdma
 	bench-ucx bench-overlap)
 
 usage() {
@@ -73,6 +73,10 @@ far() {
 			both || code=1
 	done
 	return $code
+}
+
+model() {
+	tests/model/run.sh bits
 }
 
 mutants() {

@@ -6,7 +6,7 @@
 # left in the current directory, as crash-*. The seed is fixed: what one run says
 # of a change, the next says, too; scripts/nightly.sh goes elsewhere every time.
 set -euo pipefail
-target=$1 corpus=$2 seconds=${3:-20}
+target=$1 corpus=$2 seconds=${3:-60}
 words=()
 [ ! -f "$corpus.dict" ] || words=("-dict=$corpus.dict")
 found=$(mktemp -d)

@@ -3,7 +3,8 @@
 # The conformance body over a device, one end on each host: host 1 runs the
 # body, host 2 has the end named, or IN and then OUT. Nothing stays in either
 # kernel.
-#	transport_hosts.sh verbs|verbs-exchange PROGRAM [in|out|both [TESTS]]
+#	transport_hosts.sh verbs|verbs-exchange PROGRAM [in|out|both
+#		[--brief] [TESTS]]
 # shellcheck source=tests/rdma/lib.bash
 . "$KVRING_SOURCE/tests/rdma/lib.bash" || exit 1
 

@@ -2,8 +2,9 @@
 /*
  * What runtime/transport.h promises, over any back end: one body, the back
  * end's name as argument. A back end that is not usable here is a skip. With
- * --far the ends of one role are on another host, where --serve runs; with
- * KVRING_ADAPTIVE_ROUTING set, writes are as that would have them.
+ * --far the ends of one role are on another host, where --serve runs; --brief
+ * does a tenth of what is done hundreds of times, for where that takes long;
+ * with KVRING_ADAPTIVE_ROUTING set, writes are as that would have them.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -41,7 +42,8 @@ struct arguments {
 static int usage(const char *program)
 {
 	fprintf(stderr,
-		"usage: %s NAME [--far in|out --agent HOST:PORT] [TESTS]\n"
+		"usage: %s NAME [--brief] [--far in|out --agent HOST:PORT] "
+		"[TESTS]\n"
 		"       %s NAME --serve PORT\n"
 		"NAME one of",
 		program, program);
@@ -54,6 +56,7 @@ static int usage(const char *program)
 static bool parse(int argc, char **argv, struct arguments *out)
 {
 	static const struct option options[] = {
+		{"brief", no_argument, NULL, 'b'},
 		{"far", required_argument, NULL, 'f'},
 		{"agent", required_argument, NULL, 'a'},
 		{"serve", required_argument, NULL, 's'},
@@ -63,6 +66,9 @@ static bool parse(int argc, char **argv, struct arguments *out)
 	*out = (struct arguments){0};
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		switch (c) {
+		case 'b':
+			pair_brief = true;
+			break;
 		case 'f':
 			far = optarg;
 			break;

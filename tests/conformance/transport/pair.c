@@ -11,6 +11,12 @@
 
 const struct kvr_transport_ops *pair_ops;
 bool pair_adaptive_routing;
+bool pair_brief;
+
+uint32_t pair_rounds(uint32_t rounds)
+{
+	return pair_brief ? rounds / 10 : rounds;
+}
 
 static void keep_line(void *arg, enum kvr_log_level level, const char *line)
 {

@@ -46,6 +46,9 @@ struct pair {
 /* The back end under test, chosen by the program's argument. */
 extern const struct kvr_transport_ops *pair_ops;
 extern bool pair_adaptive_routing; /* of the transports that open */
+/* --brief: a tenth of what is done many times, where each takes long. */
+extern bool pair_brief;
+uint32_t pair_rounds(uint32_t rounds);
 
 /* Two ranks of a ring; change the configs before opening. */
 void pair_init(struct pair *pair, uint32_t lanes, uint32_t slots,

@@ -97,7 +97,7 @@ static void write_of_random_pieces_arrives_intact(void **state)
 	(void)state;
 	assert_non_null(block);
 	(void)pair_piece(pair, block, BLOCK_MAX);
-	for (uint32_t i = 0; i < 60; i++) {
+	for (uint32_t i = 0; i < pair_rounds(60); i++) {
 		size_t bytes =
 			1 + test_random(&random) % (i % 3 ? BLOCK_MAX : 100);
 
@@ -369,7 +369,7 @@ static void signal_of_either_side_reaches_the_other(void **state)
 	struct pair *pair = pair_new(1, 2, 64, 64);
 
 	(void)state;
-	for (uint32_t i = 0; i < 3000; i++) {
+	for (uint32_t i = 0; i < pair_rounds(3000); i++) {
 		assert_int_equal(pair->ops->signal(pair->in, number(i)),
 				 KVR_OK);
 		assert_int_equal(pair->ops->signal(pair->out, ~number(i)),

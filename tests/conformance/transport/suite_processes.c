@@ -140,14 +140,15 @@ static void send_until_lost(struct child *child)
 static void stream_out(struct child *child)
 {
 	stream_send(&(struct stream){child->ops, child->transport,
-				     child->endpoint, 10000, 300});
+				     child->endpoint, 10000, pair_rounds(300)});
 	child_close(child);
 }
 
 static void stream_in(struct child *child)
 {
 	stream_receive(&(struct stream){child->ops, child->transport,
-					child->endpoint, 10000, 300});
+					child->endpoint, 10000,
+					pair_rounds(300)});
 	/* Else the sender could see us go before our last credit. */
 	watch_asleep(child);
 	child_close(child);

@@ -44,7 +44,8 @@ static uint32_t answer(const struct player *player, uint32_t round)
 {
 	if (!player->serves)
 		return round;
-	if (round + 1 == ROUNDS || test_now_ns() - player->begin_ns > ENOUGH_NS)
+	if (round + 1 == pair_rounds(ROUNDS) ||
+	    test_now_ns() - player->begin_ns > ENOUGH_NS)
 		return LAST;
 	return round + 1;
 }
@@ -101,9 +102,9 @@ static void stream_blocks(size_t chunk_bytes)
 	struct pair *pair = pair_new(STREAM_LANES, STREAM_SLOTS,
 				     STREAM_BLOCK_MAX, chunk_bytes);
 	struct stream out = {pair->ops, pair->transport, pair->out, chunk_bytes,
-			     300};
+			     pair_rounds(300)};
 	struct stream in = {pair->ops, pair->transport, pair->in, chunk_bytes,
-			    300};
+			    pair_rounds(300)};
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, stream_receive, &in), 0);
