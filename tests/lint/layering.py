@@ -26,6 +26,9 @@ RULES = [  # where, what quoted includes it may name
     # what a kernel reaches of the processor's peak cannot be asked from outside
     (r"bench/(cpu|fma)_.*", [PUBLIC, r"bench/.*", r"compute/cpu/.*",
                              SEAM % "compute|registry|bf16"]),
+    # attention without its kernels is no public call
+    (r"bench/gpu_.*", [PUBLIC, r"bench/.*", r"compute/cuda/.*",
+                       SEAM % r"accelerator(_\w+)?"]),
     # what one note costs drowns in a whole ring
     (r"bench/recorder\.c", [SEAM % "recorder"]),
     # `kvring bench` is a command, and measures the transport by itself
@@ -58,7 +61,7 @@ FOREIGN = [  # system headers, where alone they may appear
     (r"((cuda|cub|cooperative_groups|thrust|nv)/.*|cooperative_groups\.h|"
      r"(cuda|cublas|cudnn|nvrtc|nccl|driver_types|vector_types|math_constants|"
      r"mma|nvtx)[^/]*\.h(pp)?)",
-     r"(compute/cuda|examples|tests/emulated_cuda)/.*|tests/.*/(test_)?emulated[a-z_]*\.c"),
+     r"(compute/cuda|examples|tests/emulated_cuda)/.*|tests/.*/(test_)?(emulated|gpu)[a-z_]*\.c|bench/gpu_[a-z]*\.c"),
 ]
 
 # A library linked to libcuda, or to its stub, does not load without a driver.

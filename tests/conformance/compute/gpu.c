@@ -11,12 +11,12 @@
 #include <cuda_runtime_api.h>
 
 #include "compute/cuda/attention.h"
-#include "emulated.h"
+#include "gpu.h"
 
 static size_t cache_bytes;
 static bool captured;
 
-struct emulated {
+struct gpu {
 	struct kvr_compute base;
 	struct kvr_compute_shape shape;
 	struct kvr_accelerator_attention *attention;
@@ -26,12 +26,12 @@ struct emulated {
 	size_t blocks;
 };
 
-void emulated_set_cache(size_t bytes)
+void gpu_set_cache(size_t bytes)
 {
 	cache_bytes = bytes;
 }
 
-void emulated_set_captured(bool on)
+void gpu_set_captured(bool on)
 {
 	captured = on;
 }
@@ -42,15 +42,15 @@ static void ok(cudaError_t error)
 		fail_msg("%s", cudaGetErrorString(error));
 }
 
-static struct emulated *of(struct kvr_compute *compute)
+static struct gpu *of(struct kvr_compute *compute)
 {
-	return (struct emulated *)compute;
+	return (struct gpu *)compute;
 }
 
-static void done(struct emulated *e, enum kvr_status status)
+static void done(struct gpu *g, enum kvr_status status)
 {
 	if (status != KVR_OK)
-		fail_msg("%s", kvr_cuda_attention.failure(e->attention));
+		fail_msg("%s", kvr_cuda_attention.failure(g->attention));
 }
 
 static void *device_memory(size_t bytes)
@@ -92,47 +92,47 @@ static size_t block_bytes(const struct kvr_compute_shape *shape,
 	return kvr_cuda_attention.block_bytes(shape, kv);
 }
 
-static enum kvr_status emulated_open(const struct kvr_compute_shape *shape,
-				     struct kvr_ranges q, uint32_t threads,
-				     struct kvr_compute **out)
+static enum kvr_status gpu_open(const struct kvr_compute_shape *shape,
+				struct kvr_ranges q, uint32_t threads,
+				struct kvr_compute **out)
 {
 	const struct kvr_accelerator_attention_options options = {
 		.cache_bytes = cache_bytes,
 	};
-	struct emulated *e = calloc(1, sizeof(*e));
+	struct gpu *g = calloc(1, sizeof(*g));
 	enum kvr_status status;
 	char reason[256];
 
 	(void)threads;
-	assert_non_null(e);
-	e->base.ops = &emulated_compute;
-	e->shape = *shape;
+	assert_non_null(g);
+	g->base.ops = &gpu_compute;
+	g->shape = *shape;
 	/* Nothing but its events orders it: a missing one shows. */
-	ok(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking));
-	status = kvr_cuda_attention.open(shape, q, &options, &e->attention,
+	ok(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking));
+	status = kvr_cuda_attention.open(shape, q, &options, &g->attention,
 					 reason, sizeof(reason));
 	if (status != KVR_OK)
 		fail_msg("%s", reason);
-	*out = &e->base;
+	*out = &g->base;
 	return KVR_OK;
 }
 
-static void free_blocks(struct emulated *e)
+static void free_blocks(struct gpu *g)
 {
-	while (e->blocks)
-		ok(cudaFree(e->block[--e->blocks]));
+	while (g->blocks)
+		ok(cudaFree(g->block[--g->blocks]));
 }
 
-static void emulated_close(struct kvr_compute *compute)
+static void gpu_close(struct kvr_compute *compute)
 {
-	struct emulated *e = of(compute);
+	struct gpu *g = of(compute);
 
-	free_blocks(e);
-	free(e->block);
-	kvr_cuda_attention.close(e->attention);
-	ok(cudaFree(e->q.data));
-	ok(cudaStreamDestroy(e->stream));
-	free(e);
+	free_blocks(g);
+	free(g->block);
+	kvr_cuda_attention.close(g->attention);
+	ok(cudaFree(g->q.data));
+	ok(cudaStreamDestroy(g->stream));
+	free(g);
 }
 
 /* The block is in memory of the host, as a ring without device slots has it. */
@@ -140,16 +140,16 @@ static void pack(struct kvr_compute *compute, struct kvr_ranges kv,
 		 const struct kvr_tensor *k, const struct kvr_tensor *v,
 		 void *block)
 {
-	struct emulated *e = of(compute);
-	size_t bytes = block_bytes(&e->shape, kv);
+	struct gpu *g = of(compute);
+	size_t bytes = block_bytes(&g->shape, kv);
 	struct kvr_tensor dk = to_device(k), dv = {0};
 	void *packed = device_memory(bytes);
 
 	if (v)
 		dv = to_device(v);
-	done(e, kvr_cuda_attention.pack(e->attention, kv, &dk, v ? &dv : NULL,
-					packed, e->stream));
-	ok(cudaStreamSynchronize(e->stream));
+	done(g, kvr_cuda_attention.pack(g->attention, kv, &dk, v ? &dv : NULL,
+					packed, g->stream));
+	ok(cudaStreamSynchronize(g->stream));
 	ok(cudaMemcpy(block, packed, bytes, cudaMemcpyDeviceToHost));
 	ok(cudaFree(packed));
 	ok(cudaFree(dk.data));
@@ -177,25 +177,25 @@ static enum kvr_status reserve(struct kvr_compute *compute, size_t ranges,
 
 static void begin(struct kvr_compute *compute, const struct kvr_tensor *q)
 {
-	struct emulated *e = of(compute);
+	struct gpu *g = of(compute);
 
-	ok(cudaFree(e->q.data));
-	e->q = to_device(q);
-	done(e, kvr_cuda_attention.begin(e->attention, &e->q, e->stream));
+	ok(cudaFree(g->q.data));
+	g->q = to_device(q);
+	done(g, kvr_cuda_attention.begin(g->attention, &g->q, g->stream));
 }
 
-static void launch_captured(struct emulated *e, struct kvr_ranges kv,
+static void launch_captured(struct gpu *g, struct kvr_ranges kv,
 			    const void *block)
 {
 	cudaGraphExec_t exec;
 	cudaGraph_t graph;
 
-	ok(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeGlobal));
-	done(e, kvr_cuda_attention.step(e->attention, kv, block, e->stream));
-	ok(cudaStreamEndCapture(e->stream, &graph));
+	ok(cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeGlobal));
+	done(g, kvr_cuda_attention.step(g->attention, kv, block, g->stream));
+	ok(cudaStreamEndCapture(g->stream, &graph));
 	ok(cudaGraphInstantiate(&exec, graph, 0));
-	ok(cudaGraphLaunch(exec, e->stream));
-	ok(cudaStreamSynchronize(e->stream));
+	ok(cudaGraphLaunch(exec, g->stream));
+	ok(cudaStreamSynchronize(g->stream));
 	ok(cudaGraphExecDestroy(exec));
 	ok(cudaGraphDestroy(graph));
 }
@@ -204,19 +204,19 @@ static void launch_captured(struct emulated *e, struct kvr_ranges kv,
 static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 		 const void *block)
 {
-	struct emulated *e = of(compute);
-	size_t bytes = block_bytes(&e->shape, kv);
+	struct gpu *g = of(compute);
+	size_t bytes = block_bytes(&g->shape, kv);
 	void *copy = device_memory(bytes);
 
-	e->block = realloc(e->block, (e->blocks + 1) * sizeof(*e->block));
-	assert_non_null(e->block);
-	e->block[e->blocks++] = copy;
+	g->block = realloc(g->block, (g->blocks + 1) * sizeof(*g->block));
+	assert_non_null(g->block);
+	g->block[g->blocks++] = copy;
 	ok(cudaMemcpy(copy, block, bytes, cudaMemcpyHostToDevice));
 	if (captured)
-		launch_captured(e, kv, copy);
+		launch_captured(g, kv, copy);
 	else
-		done(e, kvr_cuda_attention.step(e->attention, kv, copy,
-						e->stream));
+		done(g, kvr_cuda_attention.step(g->attention, kv, copy,
+						g->stream));
 }
 
 static void step_pages(struct kvr_compute *compute, struct kvr_ranges kv,
@@ -246,7 +246,7 @@ static void set_pulse(struct kvr_compute *compute, void (*pulse)(void *arg),
 static void finish(struct kvr_compute *compute, const struct kvr_tensor *out,
 		   float *lse, size_t lse_head_stride)
 {
-	struct emulated *e = of(compute);
+	struct gpu *g = of(compute);
 	size_t rows = out->tokens
 			      ? (out->heads - 1) * lse_head_stride + out->tokens
 			      : 0;
@@ -256,10 +256,10 @@ static void finish(struct kvr_compute *compute, const struct kvr_tensor *out,
 	if (sums)
 		ok(cudaMemcpy(sums, lse, rows * sizeof(*lse),
 			      cudaMemcpyHostToDevice));
-	done(e, kvr_cuda_attention.finish(e->attention, &to, sums,
-					  lse_head_stride, e->stream));
-	ok(cudaStreamSynchronize(e->stream));
-	free_blocks(e);
+	done(g, kvr_cuda_attention.finish(g->attention, &to, sums,
+					  lse_head_stride, g->stream));
+	ok(cudaStreamSynchronize(g->stream));
+	free_blocks(g);
 	ok(cudaMemcpy(out->data, to.data,
 		      extent(out) * kvr_dtype_bytes(out->dtype),
 		      cudaMemcpyDeviceToHost));
@@ -282,13 +282,13 @@ static bool can_read(const void *address)
 	return true;
 }
 
-const struct kvr_compute_ops emulated_compute = {
-	.name = "cuda, emulated",
+const struct kvr_compute_ops gpu_compute = {
+	.name = "cuda",
 	.layout_id = KVR_ACCELERATOR_LAYOUT_ID,
 	.probe = probe,
 	.block_bytes = block_bytes,
-	.open = emulated_open,
-	.close = emulated_close,
+	.open = gpu_open,
+	.close = gpu_close,
 	.pack = pack,
 	.append = append,
 	.reserve = reserve,
