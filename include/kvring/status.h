@@ -46,7 +46,7 @@ enum kvr_status {
 	KVR_ERR_CORRUPT = -25,	 /* a block's checksum is wrong */
 
 	/* The device is lost. */
-	KVR_ERR_DEVICE = -40,
+	KVR_ERR_DEVICE = -40, /* a call of it failed; the log has which */
 
 	/* There is no GPU for us; what needs none goes on. */
 	KVR_ERR_NO_GPU = -60,	   /* a driver, but no GPU that it shows */

@@ -7,7 +7,6 @@ its flags, the configuration or clang-tidy change: the key is the hash of all
 that, the memory is build/.../tidy-cache. Exit 77 without clang-tidy, or with
 findings of another version than the one that the tree is kept clean with.
 """
-import argparse
 import concurrent.futures
 import hashlib
 import json
@@ -86,9 +85,6 @@ def entries():
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    options = parser.parse_args()
     if not shutil.which("clang-tidy") or not shutil.which("clang"):
         print("clang-tidy is not installed; scripts/setup.sh test installs it")
         sys.exit(77)
@@ -96,7 +92,7 @@ def main():
     salt = run("clang-tidy", "--version").stdout + \
         (tree.SOURCE / ".clang-tidy").read_text()
     todo = entries()
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [o for o in pool.map(lambda e: check(e, salt), todo) if o]
     if problems and VERSION not in salt:
         print(*problems, f"not clang-tidy {VERSION}: no verdict", sep="\n")
