@@ -77,13 +77,14 @@ static void feed_event(struct kvr_ring *ring, enum kvr_side side,
 	kvr_engine_arrived(ring->engine, side, event->imm, NULL, now_ns);
 }
 
-static void feed_edge(struct kvr_ring *ring, enum kvr_side side,
+/* True: there was something. That an edge is gone is something, too. */
+static bool feed_edge(struct kvr_ring *ring, enum kvr_side side,
 		      const struct kvr_harvest *harvest, uint64_t now_ns)
 {
 	for (size_t i = 0; i < harvest->count; i++)
 		feed_event(ring, side, &harvest->events[i], now_ns);
 	if (harvest->status == KVR_OK)
-		return;
+		return harvest->count > 0;
 	ring->edge[side].lost = true;
 	/* What is gone stays readable: nobody would sleep again. */
 	(void)epoll_ctl(ring->epoll_fd, EPOLL_CTL_DEL,
@@ -93,6 +94,7 @@ static void feed_edge(struct kvr_ring *ring, enum kvr_side side,
 	kvr_engine_lost(ring->engine, side,
 			harvest->status == KVR_ERR_PROTOCOL ? KVR_CAUSE_PROTOCOL
 							    : KVR_CAUSE_CLOSED);
+	return true;
 }
 
 /* True: just now. */
@@ -164,11 +166,11 @@ static bool flush(struct kvr_ring *ring)
 
 static bool feed_prev(struct kvr_ring *ring, uint64_t now_ns)
 {
-	bool busy = ring->arrived.count > 0;
+	bool busy;
 
 	if (!flush(ring))
 		return true;
-	feed_edge(ring, KVR_PREV, &ring->arrived, now_ns);
+	busy = feed_edge(ring, KVR_PREV, &ring->arrived, now_ns);
 	ring->arrived.count = 0;
 	ring->arrived.status = KVR_OK;
 	return busy;
@@ -191,8 +193,7 @@ bool kvr_progress_step(struct kvr_ring *ring, uint64_t now_ns)
 
 	pthread_mutex_lock(&ring->lock);
 	busy |= feed_prev(ring, now_ns);
-	feed_edge(ring, KVR_NEXT, &next, now_ns);
-	busy |= next.count > 0;
+	busy |= feed_edge(ring, KVR_NEXT, &next, now_ns);
 	/* After the flush, so that a stream reads what it is told is there. */
 	if (ring->words)
 		busy |= kvr_words_run(ring->words, now_ns);

@@ -22,6 +22,8 @@ for way in verbs verbs-exchange; do
 	verified rails.st -n 4 --transport $way --chunk 512 --slots 3
 	cmp shm-4.st rails.st || die "over two rails $way differs"
 done
+"$KVRING_BUILD/tests/ring/ring_leave" verbs verbs-exchange ||
+	die "the last to leave is kept"
 same_resources "$before"
 no_rnr
 echo "ok: n = 1 to 4, two rails, with integrity, same bits"

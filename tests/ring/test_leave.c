@@ -2,7 +2,8 @@
 /*
  * A rank that leaves while its next does not listen: what it sent fills the
  * room for events, to the last place or not quite, and its farewell must be
- * heard all the same.
+ * heard all the same. And the last one to leave, for whom nothing comes any
+ *more. ring_leave [TRANSPORT...]	the last one alone, over these
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include "rdma/fake/endpoint.h"
 #include "rdma/shm/ring.h"
@@ -142,11 +144,72 @@ static void farewell_to_a_deaf_next_is_heard(void **state)
 	around("fake", FAKE_INBOX);
 }
 
-int main(void)
+/* Another looks so often between the last one's end and its own. */
+struct last {
+	unsigned looks;
+	atomic_bool left;
+};
+
+static void leave_in_turn(struct rank *rank)
 {
+	struct last *last = rank->arg;
+	uint64_t begun_ns;
+
+	CHECK_STATUS(rank->opened, KVR_OK);
+	while (rank->rank == 1 && !atomic_load(&last->left))
+		sched_yield();
+	for (unsigned i = 0; rank->rank == 1 && i < last->looks; i++)
+		(void)!kvr_ring_progress(rank->ring);
+	begun_ns = kvr_clock_ns();
+	kvr_ring_close(rank->ring);
+	rank->ring = NULL;
+	/* wait_timeout_ms is a minute. */
+	CHECK(kvr_clock_ns() - begun_ns < UINT64_C(20000000000));
+	if (rank->rank == 0)
+		atomic_store(&last->left, true);
+}
+
+static void leave_over(const char *transport)
+{
+	struct last last;
+	struct ranks ranks;
+
+	for (last.looks = 0; last.looks < 5; last.looks++) {
+		ranks_init(&ranks, 2);
+		ranks.transport = transport;
+		ranks.progress = KVR_PROGRESS_CALLER;
+		ranks.body = leave_in_turn;
+		ranks.arg = &last;
+		atomic_init(&last.left, false);
+		ranks_run(&ranks);
+	}
+}
+
+static char **given; /* transports */
+
+static void last_to_leave_waits_for_nobody(void **state)
+{
+	(void)state;
+	for (char **transport = given; *transport; transport++)
+		leave_over(*transport);
+	if (*given)
+		return;
+	leave_over("shm");
+	leave_over("fake");
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest over[] = {
+		cmocka_unit_test(last_to_leave_waits_for_nobody),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(farewell_to_a_deaf_next_is_heard),
+		cmocka_unit_test(last_to_leave_waits_for_nobody),
 	};
 
+	given = argv + 1;
+	if (argc > 1)
+		return cmocka_run_group_tests_name("leave", over, NULL, NULL);
 	return cmocka_run_group_tests_name("leave", tests, NULL, NULL);
 }
