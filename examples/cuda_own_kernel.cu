@@ -5,7 +5,8 @@
  * attention over one block, with the log-sum-exp, and kvring merges that with
  * what came before. A pass is captured into a graph and replayed.
  *
- *	nvcc cuda_own_kernel.cu -lkvring -o own && kvring run -n 2 -- ./own
+ *	nvcc cuda_own_kernel.cu -lkvring -o own
+ *	kvring run -n 2 -- ./own [TRANSPORT]
  *
  * Each rank has TOKENS tokens of f32, all of which see all. A block is
  * [K, V][token][head][dim], in host memory that the GPU maps, as the landing
@@ -139,13 +140,14 @@ static void pass(struct own *s)
 	kvr(kvr_pass_end_on_stream(s->plan, s->stream), "end");
 }
 
-static void open_ring(struct own *s)
+static void open_ring(struct own *s, const char *transport)
 {
 	struct kvr_ring_options options;
 	struct kvr_pass_desc desc;
 
 	kvr_ring_options_init(&options);
 	options.lane[0].slot_bytes = BYTES;
+	options.transport = transport;
 	/* A replay must find its blocks in the slots of the capture. */
 	options.slots = s->who.n > 1 ? s->who.n - 1 : 1;
 	kvr(kvr_context_open(NULL, &s->context), "context");
@@ -226,7 +228,7 @@ static double largest_error(const struct own *s, unsigned round)
 	return worst;
 }
 
-int main()
+int main(int argc, char **argv)
 {
 	struct own s = {};
 	cudaGraphExec_t exec;
@@ -242,7 +244,7 @@ int main()
 	     "local");
 	s.sum = make_partial();
 	s.part = make_partial();
-	open_ring(&s);
+	open_ring(&s, argc > 1 ? argv[1] : NULL);
 
 	cuda(cudaStreamBeginCapture(s.stream, cudaStreamCaptureModeThreadLocal),
 	     "capture");

@@ -152,14 +152,15 @@ static void body(struct rank *rank)
 	free_part(&part);
 }
 
-void gpu_ring_check(uint32_t n, enum kvr_progress progress)
+void gpu_ring_check(uint32_t n, const char *transport,
+		    enum kvr_progress progress)
 {
 	static struct world w;
 	struct ranks ranks;
 
 	make_world(&w);
 	ranks_init(&ranks, n);
-	ranks.transport = "shm";
+	ranks.transport = transport;
 	ranks.progress = progress;
 	ranks.options.lane[0].slot_bytes = 1 << 16;
 	ranks.body = body;

@@ -47,6 +47,7 @@ bool part_is_right(const struct part *part, const struct world *w,
 		   unsigned round);
 
 /* A ring of n, two runs: rows and log-sum-exp are the oracle's. */
-void gpu_ring_check(uint32_t n, enum kvr_progress progress);
+void gpu_ring_check(uint32_t n, const char *transport,
+		    enum kvr_progress progress);
 
 #endif

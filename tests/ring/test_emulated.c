@@ -18,14 +18,14 @@
 static void emulated_ring_of_one_is_the_oracles(void **state)
 {
 	(void)state;
-	gpu_ring_check(1, KVR_PROGRESS_THREAD);
+	gpu_ring_check(1, "shm", KVR_PROGRESS_THREAD);
 	assert_int_equal(kvr_emulated_allocations(), 0);
 }
 
 static void emulated_ring_of_three_is_the_oracles(void **state)
 {
 	(void)state;
-	gpu_ring_check(3, KVR_PROGRESS_THREAD);
+	gpu_ring_check(3, "shm", KVR_PROGRESS_THREAD);
 	assert_int_equal(kvr_emulated_allocations(), 0);
 }
 
@@ -33,7 +33,7 @@ static void emulated_ring_of_three_is_the_oracles(void **state)
 static void emulated_ring_of_callers_is_the_oracles(void **state)
 {
 	(void)state;
-	gpu_ring_check(3, KVR_PROGRESS_CALLER);
+	gpu_ring_check(3, "shm", KVR_PROGRESS_CALLER);
 	assert_int_equal(kvr_emulated_allocations(), 0);
 }
 
