@@ -12,8 +12,8 @@ cd "$(dirname "$0")/.." || exit 2
 export KVRING_SOURCE=$PWD KVRING_BUILD=$PWD/build/release
 log=build/nightly
 minutes=30 only='' from=''
-parts=(ring-kill kill loss cable far model mutants fuzz soak bench bench-rdma
-	bench-ucx bench-overlap)
+parts=(analyzer ring-kill kill loss cable far model mutants fuzz soak bench
+	bench-rdma bench-ucx bench-overlap)
 
 usage() {
 	echo "usage: scripts/nightly.sh [--only NAME | --from NAME]" \
@@ -47,6 +47,10 @@ done
 # --------------------------------------------------------------- the parts
 
 # Exit 77: skipped, and the last line says why.
+analyzer() {
+	python3 -B tests/lint/tidy.py
+}
+
 ring-kill() {
 	build/release/tests/ring/ring_kill 200
 }

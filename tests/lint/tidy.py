@@ -6,7 +6,13 @@ A file that was found clean is not looked at again until it, a header of it,
 its flags, the configuration or clang-tidy change: the key is the hash of all
 that, the memory is build/.../tidy-cache. Exit 77 without clang-tidy, or with
 findings of another version than the one that the tree is kept clean with.
+
+	tidy.py [--no-analyzer]
+
+The static analyzer takes minutes, twenty times what all other checks do: CI
+leaves it out, scripts/nightly.sh does not.
 """
+import argparse
 import concurrent.futures
 import hashlib
 import json
@@ -53,13 +59,14 @@ def key_of(entry, salt):
         [salt, own, done.stdout, *words]).encode()).hexdigest()
 
 
-def check(entry, salt):
+def check(entry, checks, salt):
     key = key_of(entry, salt)
     mark = CACHE / key if key else None
     if mark and mark.exists():
         return ""
     how = ["--", *flags_of(entry)] if entry.get("borrowed") else []
-    done = run("clang-tidy", "--quiet", "-p", str(BUILD), entry["file"], *how)
+    done = run("clang-tidy", "--quiet", "--checks=" + checks, "-p", str(BUILD),
+               entry["file"], *how)
     if done.returncode == 0:
         if mark:
             mark.touch()
@@ -85,15 +92,19 @@ def entries():
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--no-analyzer", action="store_true")
+    # added to those of .clang-tidy
+    checks = "-clang-analyzer-*" if parser.parse_args().no_analyzer else ""
     if not shutil.which("clang-tidy") or not shutil.which("clang"):
         print("clang-tidy is not installed; scripts/setup.sh test installs it")
         sys.exit(77)
     CACHE.mkdir(parents=True, exist_ok=True)
     salt = run("clang-tidy", "--version").stdout + \
-        (tree.SOURCE / ".clang-tidy").read_text()
+        (tree.SOURCE / ".clang-tidy").read_text() + checks
     todo = entries()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [o for o in pool.map(lambda e: check(e, salt), todo) if o]
+        problems = [o for o in pool.map(lambda e: check(e, checks, salt), todo) if o]
     if problems and VERSION not in salt:
         print(*problems, f"not clang-tidy {VERSION}: no verdict", sep="\n")
         sys.exit(77)

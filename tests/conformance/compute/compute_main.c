@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The body over the CPU's kernels; the kernel's name is the argument. */
+/*
+ * The body over the CPU's kernels: compute_portable [KERNEL [threads]], the
+ * latter for what the thread sanitizer has anything to say of.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,6 +67,14 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernel_131072_keys_are_accurate),
 		cmocka_unit_test(kernel_error_does_not_grow_with_steps),
 	};
+	const struct CMUnitTest threads[] = {
+		cmocka_unit_test(kernel_random_problem_matches_oracle),
+		cmocka_unit_test(kernel_any_threads_same_bits),
+		cmocka_unit_test(kernel_second_pass_same_bits),
+		cmocka_unit_test(kernel_hundreds_of_pages_same_bits),
+		cmocka_unit_test(kernel_e4m3_is_attention_of_the_codes),
+		cmocka_unit_test(kernel_denormals_count_as_nothing_in_it_alone),
+	};
 	const struct kvr_compute_ops *ops;
 	char reason[160];
 
@@ -75,5 +86,8 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	compute_test_use(&(struct compute_under_test){.ops = ops});
+	if (argc > 2 && strcmp(argv[2], "threads") == 0)
+		return cmocka_run_group_tests_name(ops->name, threads, NULL,
+						   NULL);
 	return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);
 }

@@ -200,22 +200,27 @@ static void launch_captured(struct gpu *g, struct kvr_ranges kv,
 	ok(cudaGraphDestroy(graph));
 }
 
-/* Waits for nothing: the steps of a run follow each other on the device. */
+/*
+ * Waits for nothing: the steps of a run follow each other on the device, and
+ * each follows what makes its block there.
+ */
 static void step(struct kvr_compute *compute, struct kvr_ranges kv,
 		 const void *block)
 {
 	struct gpu *g = of(compute);
 	size_t bytes = block_bytes(&g->shape, kv);
-	void *copy = device_memory(bytes);
+	char *copy = device_memory(2 * bytes), *made = copy + bytes;
 
 	g->block = realloc(g->block, (g->blocks + 1) * sizeof(*g->block));
 	assert_non_null(g->block);
 	g->block[g->blocks++] = copy;
 	ok(cudaMemcpy(copy, block, bytes, cudaMemcpyHostToDevice));
+	ok(cudaMemcpyAsync(made, copy, bytes, cudaMemcpyDeviceToDevice,
+			   g->stream));
 	if (captured)
-		launch_captured(g, kv, copy);
+		launch_captured(g, kv, made);
 	else
-		done(g, kvr_cuda_attention.step(g->attention, kv, copy,
+		done(g, kvr_cuda_attention.step(g->attention, kv, made,
 						g->stream));
 }
 

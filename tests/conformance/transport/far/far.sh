@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The conformance body with one end in an agent's process, all on one machine.
-#	far.sh PROGRAM TRANSPORT in|out [TESTS]
+#	far.sh PROGRAM TRANSPORT in|out [--brief] [TESTS]
 set -euo pipefail
 
 coproc agent { exec "$1" "$2" --serve 0; }
