@@ -11,9 +11,9 @@ export KVRING_CUDA_PLUGIN=$1
 before=$(resources)
 for way in verbs verbs-exchange; do
 	"$2" $way || die "attention over $way"
-	timeout 100 kvring run -n 4 -- "$3" $way | tee out ||
-		die "a kernel of one's own over $way"
-	[ "$(grep -c 'largest error' out)" = 4 ] || die "$way: $(cat out)"
 done
+timeout 100 kvring run -n 4 -- "$3" verbs | tee out ||
+	die "a kernel of one's own"
+[ "$(grep -c 'largest error' out)" = 4 ] || die "a rank is missing"
 same_resources "$before"
 no_rnr

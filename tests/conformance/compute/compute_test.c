@@ -25,7 +25,12 @@
 #include "compute_test.h"
 
 #define UNIT_ROUNDOFF 0x1p-24
+/* The sanitizers look for other mistakes, and are slow. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RANDOM_PROBLEMS 60
+#else
 #define RANDOM_PROBLEMS 200
+#endif
 
 static const struct kvr_compute_ops *ops;
 static uint64_t first_seed = 20250101;
