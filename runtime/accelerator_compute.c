@@ -123,7 +123,8 @@ static enum kvr_status settle(struct device *d)
 
 	while ((status = d->ops->wait(d->attention, NULL, !d->pulse)) ==
 	       KVR_ERR_AGAIN) {
-		d->pulse(d->pulse_arg);
+		if (d->pulse)
+			d->pulse(d->pulse_arg);
 		(void)nanosleep(&nap, NULL);
 	}
 	if (status != KVR_OK)
