@@ -80,8 +80,9 @@ begin_ahead() {
 }
 
 end_ahead() {
-	[ -z "$ahead" ] || kill -- -"$ahead" 2>/dev/null
-	[ -z "$ahead" ] || wait "$ahead" 2>/dev/null
+	[ -n "$ahead" ] || return 0
+	kill -- -"$ahead" 2>/dev/null
+	wait "$ahead" 2>/dev/null
 	ahead=''
 }
 trap end_ahead EXIT

@@ -51,4 +51,34 @@ void gpu_large_tiles_match_oracle(void **state);
 void gpu_rounded_weights_sum_to_one(void **state);
 void gpu_tiles_do_not_race(void **state);
 
+/* For both programs: the tests above but that of races, and what they take of
+ * the body. */
+#define GPU_TESTS                                                              \
+	cmocka_unit_test(gpu_every_feature_of_every_type),                     \
+		cmocka_unit_test(gpu_large_tiles_match_oracle),                \
+		cmocka_unit_test(gpu_rounded_weights_sum_to_one),              \
+		cmocka_unit_test(gpu_captured_steps_match_oracle)
+
+#define GPU_BODY_TESTS                                                         \
+	cmocka_unit_test(kernel_random_problem_matches_oracle),                \
+		cmocka_unit_test(kernel_tails_match_oracle),                   \
+		cmocka_unit_test(kernel_zigzag_matches_oracle),                \
+		cmocka_unit_test(kernel_sequences_do_not_see_each_other),      \
+		cmocka_unit_test(kernel_far_positions_match_oracle),           \
+		cmocka_unit_test(kernel_rows_without_keys_give_zero),          \
+		cmocka_unit_test(kernel_no_keys_give_zero),                    \
+		cmocka_unit_test(kernel_no_queries_computes_nothing),          \
+		cmocka_unit_test(kernel_second_pass_same_bits),                \
+		cmocka_unit_test(kernel_large_scores_match_oracle),            \
+		cmocka_unit_test(kernel_softcap_matches_oracle),               \
+		cmocka_unit_test(kernel_sinks_match_oracle),                   \
+		cmocka_unit_test(kernel_sink_alone_is_the_lse),                \
+		cmocka_unit_test(kernel_sink_counts_once),                     \
+		cmocka_unit_test(kernel_very_negative_scores_match_oracle),    \
+		cmocka_unit_test(kernel_negative_scale_matches_oracle),        \
+		cmocka_unit_test(kernel_negative_zeros_give_zero),             \
+		cmocka_unit_test(kernel_nan_query_shows_in_its_row),           \
+		cmocka_unit_test(kernel_half_out_is_f32_out_rounded),          \
+		cmocka_unit_test(kernel_strided_out_leaves_gaps_alone)
+
 #endif
